@@ -1,0 +1,55 @@
+// Package sampler turns a row of logits into a token: modulation, penalties, truncation, the draw and log-probabilities.
+//
+// It implements AIM ("AI Model Modulation with Logits Redistribution", WWW'25, arXiv 2603.12755) together with the
+// usual sampling parameters. It knows rows of numbers only: no model, no text, no clock, no transport.
+//
+// # The pipeline
+//
+// One call of [Sampler.Sample] runs these stages on one row z, in this order and no other:
+//
+//  1. utility noise, on the row as it left the model (see [Utility])
+//  2. logit bias
+//  3. frequency and presence penalties over the answer, then the repeat penalty over the last tokens, prompt included
+//  4. focus, entry by entry (see [Focus])
+//  5. mask
+//  6. temperature 0 takes the largest logit, of equal ones the lowest id, and goes to 12
+//  7. temperature
+//  8. top-k
+//  9. top-p
+//  10. min-p
+//  11. one draw
+//  12. log-probabilities
+//
+// Utility comes first so that nothing a caller controls ever sees a raw row: a penalty applied before it could scale
+// the signal against the noise and undo it. Stages 7 to 11 read the row and leave it alone; stage 12 therefore describes
+// the modulated row as it stands after stage 5, at temperature 1 and before truncation.
+//
+// A row with NaN or +Inf is refused before stage 1, so that no mask can hide it, and what stages 1 to 5 made of it again in
+// stage 6: [ErrNotFinite], or [ErrNoCandidate] if no logit is finite.
+//
+// Wherever tokens are ranked, the larger logit comes first and of equal logits the lower id. A logit of -Inf means
+// "forbidden": no stage changes it, and the token is never chosen, counted as a candidate or listed.
+//
+// # Noise is a function
+//
+// The noise ε(key, context, token) is a pure function: AES-256 under the key, of the hash of all tokens so far and the
+// token's id (see noise.go). It reads nothing else and has no state that a draw could advance. Therefore neither the
+// batch in which a row was computed, nor the order of calls, nor a repetition of the request changes it, and the caller's
+// seed cannot: it starts the generator of stage 11, and utility and focus have keys from separate domains, [UtilityKey] and
+// [FocusKey].
+//
+// # Cost
+//
+// With V tokens in the vocabulary, every step checks the row and finds its largest logit: two passes of comparisons. On top of
+// that come, where they are asked for,
+//
+//   - utility, and a focus on all: one evaluation of the noise per token, dense; the most expensive stages
+//   - a focus on words, bias and penalties: as much as they have distinct tokens
+//   - top-k: a pass with a heap of k, and one to collect
+//   - top-p: over what top-k left, a pass of exponentials and one to collect; only the bucket of logits in which the nucleus
+//     ends is sorted
+//   - the draw: a pass of exponentials over what is left
+//   - log-probabilities: a pass of exponentials, and one with a heap of the top tokens
+//
+// New allocates the scratch that its parameters need, up to about 30 bytes per token; no later call allocates.
+package sampler

@@ -1,0 +1,12 @@
+package sampler
+
+import "errors"
+
+var (
+	// ErrNotFinite says that a logit is NaN or +Inf: the model, or the driver under it, is broken.
+	ErrNotFinite = errors.New("sampler: a logit is NaN or +Inf")
+	// ErrNoCandidate says that every token is forbidden (-Inf).
+	ErrNoCandidate = errors.New("sampler: no token has a finite logit")
+	// ErrRowLength says that a row does not have one logit per token of the vocabulary.
+	ErrRowLength = errors.New("sampler: the row's length differs from the vocabulary's")
+)

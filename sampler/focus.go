@@ -1,0 +1,113 @@
+package sampler
+
+// focus is one entry of Params.Focus at work: either on all tokens or on the words' next pieces.
+type focus struct {
+	shift float64 // σ with the sign of the direction
+
+	all *rowField // nil for words
+
+	noise *field
+	words []word
+	moved *marks // of the entry that runs; the entries share it
+}
+
+func newFocus(f Focus, key Key, context *chain, moved *marks) (*focus, error) {
+	e := &focus{shift: f.Sigma, moved: moved}
+	if f.Direction == Lower {
+		e.shift = -f.Sigma
+	}
+	var err error
+	if f.All {
+		e.all, err = newRowField(key, context)
+	} else {
+		e.noise, err = newField(key, context)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, pieces := range f.Targets {
+		e.words = append(e.words, newWord(pieces))
+	}
+	return e, nil
+}
+
+// apply moves the entry's targets: zᵢ ← zᵢ ± |εᵢ|. A token that several words ask for is moved once.
+func (e *focus) apply(row []float32) {
+	if e.all != nil {
+		e.all.addAbs(row, e.shift)
+		return
+	}
+	e.moved.clear()
+	for i := range e.words {
+		if t := e.words[i].target(); e.moved.add(t) {
+			row[t] = float32(float64(row[t]) + e.shift*halfNormal(e.noise.uniform(t)))
+		}
+	}
+}
+
+func (e *focus) accept(t Token) {
+	for i := range e.words {
+		e.words[i].accept(t)
+	}
+}
+
+// word follows how many of its first pieces end the answer so far: the largest such number below the word's length. It
+// is the automaton of Knuth, Morris and Pratt (SIAM J. Comput. 6, 1977), a constant amortized cost per token.
+type word struct {
+	pieces []Token
+	border []int // border[i]: the longest proper prefix of pieces[:i+1] that also ends it
+	done   int   // pieces produced, 0 ≤ done < len(pieces)
+}
+
+func newWord(pieces []Token) word {
+	w := word{pieces: append([]Token{}, pieces...), border: make([]int, len(pieces))}
+	for i := 1; i < len(pieces); i++ {
+		k := w.border[i-1]
+		for k > 0 && pieces[k] != pieces[i] {
+			k = w.border[k-1]
+		}
+		if pieces[k] == pieces[i] {
+			k++
+		}
+		w.border[i] = k
+	}
+	return w
+}
+
+// target is the piece to move now.
+func (w *word) target() Token { return w.pieces[w.done] }
+
+func (w *word) accept(t Token) {
+	for w.done > 0 && w.pieces[w.done] != t {
+		w.done = w.border[w.done-1]
+	}
+	if w.pieces[w.done] == t {
+		w.done++
+	}
+	if w.done == len(w.pieces) {
+		w.done = w.border[w.done-1]
+	}
+}
+
+// marks is a set of tokens that empties in constant time.
+type marks struct {
+	at    []uint32 // the round in which the token was added
+	round uint32
+}
+
+func (m *marks) clear() {
+	m.round++
+	if m.round == 0 { // wrapped: old marks would read as new ones
+		clear(m.at)
+		m.round = 1
+	}
+}
+
+// add reports whether t is new.
+func (m *marks) add(t Token) bool {
+	if m.at[t] == m.round {
+		return false
+	}
+	m.at[t] = m.round
+	return true
+}

@@ -1,0 +1,133 @@
+package sampler
+
+import "fmt"
+
+// Token is an index into the model's vocabulary, 0 ≤ Token < vocab.
+type Token int32
+
+// Params says how the tokens of one answer are chosen. The zero value is greedy and unmodulated. What lies outside the
+// intervals below, NaN included, is a [DomainError]; see [Params.Validate].
+type Params struct {
+	// Utility is the owner's modulation. It is applied first, on the raw row.
+	Utility Utility
+
+	// Bias is added to the logits of the listed tokens; each value in [-100, 100].
+	Bias map[Token]float64
+	// FrequencyPenalty in [-2, 2] is subtracted once per earlier occurrence of a token in the answer.
+	FrequencyPenalty float64
+	// PresencePenalty in [-2, 2] is subtracted once from every token that occurs in the answer.
+	PresencePenalty float64
+	// RepeatPenalty in [0, 10] divides positive and multiplies negative logits of tokens that occur among the last
+	// RepeatLastN tokens, prompt included (Keskar et al., CTRL, 2019). 0 and 1 leave them alone.
+	RepeatPenalty float64
+	// RepeatLastN ≥ -1 is the window of RepeatPenalty in tokens; 0 means 64, -1 everything so far.
+	RepeatLastN int
+
+	// Focus is the caller's modulation; its entries are applied in order.
+	Focus []Focus
+	// FocusKey is the key of the noise of Focus, of which each entry gets its own. It must not be derived from the owner's
+	// secret; see [FocusKey].
+	FocusKey Key
+
+	// Mask forbids tokens, as a grammar does; nil forbids none. It has a state, so each Sampler needs its own.
+	Mask Mask
+
+	// Temperature in [0, 2] divides the logits; 0 takes the largest and stops.
+	Temperature float64
+	// TopK ≥ 0 keeps the k largest logits; 0 keeps all.
+	TopK int
+	// TopP in [0, 1] keeps the smallest set of the most probable tokens whose probability reaches TopP; 0 and 1 keep all.
+	TopP float64
+	// MinP in [0, 1] keeps tokens of at least MinP times the probability of the best one.
+	MinP float64
+	// Seed starts the generator of the draw, and of nothing else.
+	Seed uint64
+
+	// Logprobs asks for the log-probability of the chosen token, and TopLogprobs in [0, 20] for that many of the most
+	// probable ones. Without Logprobs it must be 0; a vocabulary smaller than it gives as many as there are.
+	Logprobs    bool
+	TopLogprobs int
+}
+
+// Utility adds Gaussian noise to every logit: zᵢ ← zᵢ + εᵢ, εᵢ ~ N(0, Sigma²) independent over the vocabulary
+// (AIM, WWW'25, arXiv 2603.12755).
+type Utility struct {
+	// Sigma in [0, 100] is the standard deviation, in logits. 0 leaves the row untouched, bit for bit.
+	Sigma float64
+	// Key selects the noise; see [UtilityKey].
+	Key Key
+}
+
+// Direction is the sign of a [Focus].
+type Direction int
+
+const (
+	// Raise adds |εᵢ| to the target's logits.
+	Raise Direction = iota
+	// Lower subtracts |εᵢ| from them.
+	Lower
+)
+
+func (d Direction) String() string {
+	switch d {
+	case Raise:
+		return "raise"
+	case Lower:
+		return "lower"
+	}
+	return fmt.Sprintf("Direction(%d)", int(d))
+}
+
+// Focus moves a set of tokens up or down by half-normal noise: zᵢ ← zᵢ ± |εᵢ|, εᵢ ~ N(0, Sigma²)
+// (AIM, WWW'25, arXiv 2603.12755).
+type Focus struct {
+	// All makes every token of the vocabulary a target; Targets is then empty.
+	All bool
+	// Targets are tokens, or words of several tokens: of each, the first piece that the answer has not just produced is
+	// moved. A word whose first k pieces (the most, but not all) end the answer so far has its piece k moved, any other
+	// its piece 0. The prompt does not count. A token that several targets ask for is moved once.
+	Targets [][]Token
+	// Sigma in [0, 100] is the standard deviation of ε, in logits; E|ε| = Sigma·√(2/π).
+	Sigma float64
+	// Direction is the sign.
+	Direction Direction
+}
+
+// Mask forbids tokens at a step.
+type Mask interface {
+	// Apply sets the logits of the forbidden tokens to -Inf.
+	Apply(logits []float32)
+	// Accept tells which token was chosen.
+	Accept(t Token)
+}
+
+// Choice is the outcome of one step.
+type Choice struct {
+	// Token is the chosen one.
+	Token Token
+	// Logprob is its natural log-probability in the modulated distribution; 0 unless Params.Logprobs.
+	Logprob float64
+	// Top are the Params.TopLogprobs most probable tokens, most probable first, fewer if the others are forbidden. It is
+	// valid until the next call to Sample.
+	Top []Candidate
+}
+
+// Candidate is a token with its natural log-probability in the modulated distribution.
+type Candidate struct {
+	Token   Token
+	Logprob float64
+}
+
+// DomainError says that a parameter lies outside its domain.
+type DomainError struct {
+	// Param is the name on the wire, e.g. "top_p" or "focus[1].sigma".
+	Param string
+	// Value is the offending value.
+	Value any
+	// Want is the domain, e.g. "in [0, 2]".
+	Want string
+}
+
+func (e *DomainError) Error() string {
+	return fmt.Sprintf("%s is %v, must be %s", e.Param, e.Value, e.Want)
+}

@@ -1,0 +1,223 @@
+package sampler
+
+import (
+	"math"
+	"slices"
+)
+
+// candidates are the tokens that may still be chosen, in ascending order of id, with their logits before temperature.
+type candidates struct {
+	logits []float32
+	ids    []Token // of the logits; nil while all tokens are candidates
+
+	scale
+}
+
+// scale turns logits into weights: z weighs e^-depth(z) = e^((z-best)/T).
+type scale struct {
+	best float64 // the largest logit
+	rate float64 // 1/T
+}
+
+// depth is (best-z)/T ≥ 0.
+func (s scale) depth(z float32) float64 { return (s.best - float64(z)) * s.rate }
+
+// minTemperature keeps 1/T finite. Far above it already all weights but those of the largest logits are 0.
+const minTemperature = 1e-300
+
+// temper makes the whole row candidates at a temperature T > 0.
+func temper(row []float32, top Token, temperature float64) candidates {
+	return candidates{logits: row, scale: scale{best: float64(row[top]), rate: 1 / max(temperature, minTemperature)}}
+}
+
+func (c *candidates) id(i int) Token {
+	if c.ids == nil {
+		return Token(i)
+	}
+	return c.ids[i]
+}
+
+// The depths are sorted into buckets of equal width. A softmax over any vocabulary has its mass well within the 64 nats that
+// they cover; the last bucket also holds what lies deeper.
+const (
+	buckets        = 1024
+	bucketsPerUnit = 16 // a power of two, so that the product below is exact
+)
+
+func bucket(depth float64) int {
+	if depth >= (buckets-1.0)/bucketsPerUnit {
+		return buckets - 1
+	}
+	return int(depth * bucketsPerUnit)
+}
+
+// bucketEnd is the largest depth in a bucket.
+func bucketEnd(b int) float64 {
+	if b == buckets-1 {
+		return math.MaxFloat64
+	}
+	return math.Nextafter(float64(b+1)/bucketsPerUnit, 0)
+}
+
+// selection is the scratch of stages 8 to 11.
+type selection struct {
+	heap   []ranked  // top-k: capacity k
+	logits []float32 // survivors of a truncation
+	ids    []Token
+	mass   []float64 // top-p: weight per bucket
+	edge   []ranked  // top-p: the bucket in which the nucleus ends
+	sums   []float64 // draw: weight per block
+}
+
+func newSelection(p *Params, vocab int) selection {
+	var s selection
+	if p.Temperature == 0 {
+		return s
+	}
+	n := vocab
+	if p.TopK > 0 && p.TopK < vocab {
+		n = p.TopK
+		s.heap = make([]ranked, 0, n)
+	}
+	s.sums = make([]float64, (n+drawBlock-1)/drawBlock)
+	if n < vocab || p.nucleus() || p.MinP > 0 {
+		s.logits, s.ids = make([]float32, 0, n), make([]Token, 0, n)
+	}
+	if p.nucleus() {
+		s.mass, s.edge = make([]float64, buckets), make([]ranked, 0, n)
+	}
+	return s
+}
+
+// nucleus reports whether top-p can remove anything.
+func (p Params) nucleus() bool { return p.TopP > 0 && p.TopP < 1 }
+
+// topK keeps the k first-ranked candidates; k is the heap's capacity, and without a heap all are kept.
+func (s *selection) topK(c candidates) candidates {
+	if s.heap == nil {
+		return c
+	}
+	s.heap = leaders(c.logits, s.heap)
+	return s.upTo(c, s.heap[0])
+}
+
+// topP keeps the shortest prefix of the ranking whose share of the weight reaches p; 0 and 1 keep all. The bucket in which
+// the prefix ends is found by weight alone, so no more than that bucket is ever sorted.
+func (s *selection) topP(c candidates, p float64) candidates {
+	if s.mass == nil {
+		return c
+	}
+	need := p * s.weigh(c)
+	end, before := 0, 0.0
+	for before+s.mass[end] < need { // ends, since the sum of all is computed in the same order
+		before += s.mass[end]
+		end++
+	}
+	c = s.within(c, bucketEnd(end))
+	return s.upTo(c, s.edgeEnd(c, end, need-before))
+}
+
+// weigh sorts the weights into the buckets and returns their sum.
+func (s *selection) weigh(c candidates) float64 {
+	clear(s.mass)
+	for _, z := range c.logits {
+		depth := c.depth(z)
+		s.mass[bucket(depth)] += decay(depth)
+	}
+	total := 0.0
+	for _, m := range s.mass {
+		total += m
+	}
+	return total
+}
+
+// edgeEnd ranks the candidates of one bucket and returns the one with which their weight reaches need.
+func (s *selection) edgeEnd(c candidates, end int, need float64) ranked {
+	edge := s.edge[:0]
+	for i, z := range c.logits {
+		if bucket(c.depth(z)) == end {
+			edge = append(edge, ranked{z, int32(i)})
+		}
+	}
+	slices.SortFunc(edge, compareRank)
+	for _, r := range edge {
+		need -= decay(c.depth(r.logit))
+		if need <= 0 {
+			return r
+		}
+	}
+	return edge[len(edge)-1] // need is met but for rounding
+}
+
+// minP keeps the candidates of at least p times the weight of the best.
+func (s *selection) minP(c candidates, p float64) candidates {
+	if p == 0 {
+		return c
+	}
+	return s.within(c, -math.Log(p))
+}
+
+// within keeps the candidates up to a depth.
+func (s *selection) within(c candidates, depth float64) candidates {
+	logits, ids := s.logits[:0], s.ids[:0]
+	for i, z := range c.logits {
+		if c.depth(z) <= depth {
+			logits, ids = append(logits, z), append(ids, c.id(i))
+		}
+	}
+	c.logits, c.ids = logits, ids
+	return c
+}
+
+// upTo keeps the candidates that rank no later than the last.
+func (s *selection) upTo(c candidates, last ranked) candidates {
+	logits, ids := s.logits[:0], s.ids[:0]
+	for i, z := range c.logits {
+		if z > last.logit || z == last.logit && i <= int(last.at) {
+			logits, ids = append(logits, z), append(ids, c.id(i))
+		}
+	}
+	c.logits, c.ids = logits, ids
+	return c
+}
+
+// drawBlock is the number of candidates whose weight is summed up at a time.
+const drawBlock = 256
+
+// draw returns the first candidate, in order of id, at which the sum of the weights exceeds coin times their total;
+// coin ∈ [0, 1). The sums of blocks are kept, so that only one block is weighed twice. Should rounding leave the total out of
+// reach, it is the last candidate with a weight.
+func (s *selection) draw(c candidates, coin float64) Token {
+	n, total := 0, 0.0
+	for lo := 0; lo < len(c.logits); lo += drawBlock {
+		sum := 0.0
+		for _, z := range c.logits[lo:min(lo+drawBlock, len(c.logits))] {
+			sum += decay(c.depth(z))
+		}
+		s.sums[n] = sum
+		total += sum
+		n++
+	}
+	block, rest, left := 0, 0.0, coin*total
+	for b, w := range s.sums[:n] {
+		if w == 0 {
+			continue
+		}
+		block, rest = b, left
+		if left -= w; left < 0 {
+			break
+		}
+	}
+	chosen := 0
+	for i := block * drawBlock; i < min((block+1)*drawBlock, len(c.logits)); i++ {
+		w := decay(c.depth(c.logits[i]))
+		if w == 0 {
+			continue
+		}
+		chosen = i
+		if rest -= w; rest < 0 {
+			break
+		}
+	}
+	return c.id(chosen)
+}

@@ -1,0 +1,115 @@
+package sampler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Validate returns a [DomainError] for the first parameter outside its domain, or nil. It is the one place where the
+// domains are checked; New calls it.
+func (p Params) Validate(vocab int) error {
+	if vocab < 1 || vocab > maxVocab {
+		return &DomainError{"vocab", vocab, fmt.Sprintf("in [1, %d]", maxVocab)}
+	}
+	for _, d := range []struct {
+		param     string
+		value     float64
+		low, high float64
+	}{
+		{"temperature", p.Temperature, 0, 2},
+		{"top_p", p.TopP, 0, 1},
+		{"min_p", p.MinP, 0, 1},
+		{"frequency_penalty", p.FrequencyPenalty, -2, 2},
+		{"presence_penalty", p.PresencePenalty, -2, 2},
+		{"repeat_penalty", p.RepeatPenalty, 0, 10},
+		{"utility.sigma", p.Utility.Sigma, 0, maxSigma},
+	} {
+		if err := within(d.param, d.value, d.low, d.high); err != nil {
+			return err
+		}
+	}
+	switch {
+	case p.TopK < 0:
+		return &DomainError{"top_k", p.TopK, "at least 0"}
+	case p.RepeatLastN < -1:
+		return &DomainError{"repeat_last_n", p.RepeatLastN, "at least -1"}
+	case p.TopLogprobs < 0 || p.TopLogprobs > maxTopLogprobs:
+		return &DomainError{"top_logprobs", p.TopLogprobs, fmt.Sprintf("in [0, %d]", maxTopLogprobs)}
+	case p.TopLogprobs > 0 && !p.Logprobs:
+		return &DomainError{"top_logprobs", p.TopLogprobs, "0 unless logprobs is true"}
+	}
+	if err := validBias(p.Bias, vocab); err != nil {
+		return err
+	}
+	for i := range p.Focus {
+		if err := p.Focus[i].valid(fmt.Sprintf("focus[%d]", i), vocab); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	maxSigma       = 100
+	maxBias        = 100
+	maxTopLogprobs = 20
+)
+
+// within returns a DomainError unless low ≤ value ≤ high; NaN is in no interval.
+func within(param string, value, low, high float64) error {
+	if low <= value && value <= high {
+		return nil
+	}
+	return &DomainError{param, value, fmt.Sprintf("in [%g, %g]", low, high)}
+}
+
+func validToken(param string, t Token, vocab int) error {
+	if t >= 0 && int(t) < vocab {
+		return nil
+	}
+	return &DomainError{param, t, fmt.Sprintf("a token in [0, %d]", vocab-1)}
+}
+
+// validBias looks at the tokens in ascending order, so that of several errors always the same one is reported.
+func validBias(bias map[Token]float64, vocab int) error {
+	const param = "logit_bias"
+	for _, t := range slices.Sorted(maps.Keys(bias)) {
+		if err := validToken(param, t, vocab); err != nil {
+			return err
+		}
+		if err := within(param, bias[t], -maxBias, maxBias); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Focus) valid(name string, vocab int) error {
+	if err := within(name+".sigma", f.Sigma, 0, maxSigma); err != nil {
+		return err
+	}
+	if f.Direction != Raise && f.Direction != Lower {
+		return &DomainError{name + ".direction", int(f.Direction), "raise or lower"}
+	}
+	if f.All {
+		if len(f.Targets) > 0 {
+			return &DomainError{name + ".tokens", f.Targets, "empty when all is true"}
+		}
+		return nil
+	}
+	if len(f.Targets) == 0 {
+		return &DomainError{name + ".tokens", f.Targets, "at least one token"}
+	}
+	for _, word := range f.Targets {
+		if len(word) == 0 {
+			return &DomainError{name + ".tokens", word, "at least one token"}
+		}
+		for _, t := range word {
+			if err := validToken(name+".tokens", t, vocab); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
