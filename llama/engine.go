@@ -1,0 +1,451 @@
+package llama
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"aim/sampler"
+)
+
+// Config sizes an Engine. Zero fields take the defaults given.
+type Config struct {
+	// Slots is the number of sequences decoded at once; default 1.
+	Slots int
+	// Context is the most tokens of one sequence, prompt and answer together; default 4096.
+	Context int
+	// Batch is the most rows of one decode, at least Slots; default 512.
+	Batch int
+	// Chunk is the most prompt rows of a decode that also carries running answers; default 64.
+	Chunk int
+	// Queue is the number of requests that may wait for a slot; default 0.
+	Queue int
+}
+
+func (c Config) withDefaults() Config {
+	set := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	set(&c.Slots, 1)
+	set(&c.Context, 4096)
+	set(&c.Batch, 512)
+	set(&c.Chunk, 64)
+	return c
+}
+
+// Engine runs many sequences over one model. Its methods are safe for concurrent use.
+type Engine struct {
+	model Model
+	cfg   Config
+
+	// arrivals carries admitted requests to Run. Its buffer is as large as the admission bound, so a caller never waits
+	// for a decode to hand its request over.
+	arrivals chan *sequence
+	// admitted counts requests between admission and the end of their work in Run.
+	admitted atomic.Int64
+	closed   atomic.Bool
+	// done is closed when Run has returned.
+	done chan struct{}
+
+	loop loop
+
+	busy, queued                            atomic.Int64
+	decodes, promptTokens, completionTokens atomic.Uint64
+}
+
+// loop is what only the goroutine of Run touches.
+type loop struct {
+	dec   Decoder
+	sched *scheduler
+	steps []step
+}
+
+// answer is the engine's half of a sequence: how its tokens are chosen, assembled and handed over.
+type answer struct {
+	ctx     context.Context
+	sampler *sampler.Sampler
+	text    text
+	box     mailbox
+	max     int
+	usage   Usage
+}
+
+// step is one sequence's share of a decode.
+type step struct {
+	seq   *sequence
+	row   []float32
+	delta Delta
+	err   error
+}
+
+// New returns an Engine over m and d. Its requests wait until Run is called.
+func New(m Model, d Decoder, cfg Config) *Engine {
+	cfg = cfg.withDefaults()
+	return &Engine{
+		model:    m,
+		cfg:      cfg,
+		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
+		done:     make(chan struct{}),
+		loop:     loop{dec: d, sched: newScheduler(cfg)},
+	}
+}
+
+// Model returns the model.
+func (e *Engine) Model() Model { return e.model }
+
+// Config returns the sizes in force.
+func (e *Engine) Config() Config { return e.cfg }
+
+// Stats is a snapshot of an engine's work.
+type Stats struct {
+	// Slots, Busy and Queued count sequences.
+	Slots, Busy, Queued int
+	// Decodes, PromptTokens and CompletionTokens count since the start.
+	Decodes, PromptTokens, CompletionTokens uint64
+}
+
+// Stats returns the current figures without waiting for a decode.
+func (e *Engine) Stats() Stats {
+	return Stats{
+		Slots:            e.cfg.Slots,
+		Busy:             int(e.busy.Load()),
+		Queued:           int(e.queued.Load()) + len(e.arrivals),
+		Decodes:          e.decodes.Load(),
+		PromptTokens:     e.promptTokens.Load(),
+		CompletionTokens: e.completionTokens.Load(),
+	}
+}
+
+// Close stops admission: later requests fail with [ErrClosed], those admitted go on.
+func (e *Engine) Close() { e.closed.Store(true) }
+
+// Generate yields the answer in pieces. The request is admitted, or refused with an error, when the first one is asked
+// for. Leaving the loop or cancelling ctx frees its slot before the next decode. A slow reader delays nobody: what it has
+// not read yet is kept for it.
+func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Delta, error] {
+	return func(yield func(Delta, error) bool) {
+		ctx, leave := context.WithCancel(ctx)
+		defer leave()
+		seq, err := e.newSequence(ctx, r)
+		if err == nil {
+			err = e.admit(seq)
+		}
+		if err != nil {
+			yield(Delta{}, err)
+			return
+		}
+		for {
+			p, err := e.next(ctx, seq.box)
+			for _, d := range p.deltas {
+				if !yield(d, nil) || d.Finish != "" {
+					return
+				}
+			}
+			if err == nil {
+				err = p.err
+			}
+			if err != nil {
+				yield(Delta{}, err)
+				return
+			}
+		}
+	}
+}
+
+// next waits for the next parcel, or for the reason why none will come.
+func (e *Engine) next(ctx context.Context, box mailbox) (parcel, error) {
+	select {
+	case p := <-box:
+		return p, nil
+	case <-ctx.Done():
+		return parcel{}, ctx.Err()
+	case <-e.done:
+	}
+	select {
+	case p := <-box: // put before the end
+		return p, nil
+	default:
+		return parcel{}, ErrClosed
+	}
+}
+
+// newSequence checks a request against the model and the context.
+func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) {
+	vocab := e.model.Vocab()
+	if len(r.Prompt) == 0 {
+		return nil, &sampler.DomainError{Param: "prompt", Value: "empty", Want: "at least one token long"}
+	}
+	for _, t := range r.Prompt {
+		if t < 0 || int(t) >= vocab {
+			return nil, &sampler.DomainError{Param: "prompt", Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
+		}
+	}
+	room := e.cfg.Context - len(r.Prompt)
+	if room < 1 {
+		return nil, &TooLongError{Prompt: len(r.Prompt), Context: e.cfg.Context}
+	}
+	if r.MaxTokens < 0 {
+		return nil, &sampler.DomainError{Param: "max_tokens", Value: r.MaxTokens, Want: "at least 0"}
+	}
+	if r.MaxTokens > 0 {
+		room = min(room, r.MaxTokens)
+	}
+	s, err := sampler.New(r.Params, vocab)
+	if err != nil {
+		return nil, err
+	}
+	s.Prime(r.Prompt)
+	return &sequence{
+		tokens: append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
+		answer: &answer{
+			ctx:     ctx,
+			sampler: s,
+			text:    text{stop: r.Stop},
+			box:     newMailbox(),
+			max:     room,
+			usage:   Usage{PromptTokens: len(r.Prompt)},
+		},
+	}, nil
+}
+
+// admit hands a sequence to Run, if there is a place for it.
+func (e *Engine) admit(seq *sequence) error {
+	if e.closed.Load() {
+		return ErrClosed
+	}
+	if n := e.admitted.Add(1); n > int64(cap(e.arrivals)) {
+		e.admitted.Add(-1)
+		return ErrBusy
+	}
+	e.arrivals <- seq
+	return nil
+}
+
+// Run decodes until ctx is done, then ends what is left with [ErrClosed] and returns nil. It is the one goroutine that
+// calls the Decoder; call it once.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.done)
+	defer e.end()
+	for {
+		if !e.receive(ctx) {
+			return nil
+		}
+		e.reap()
+		e.loop.sched.admit()
+		e.count()
+		e.step()
+		e.count()
+	}
+}
+
+// receive takes the requests that have arrived, and waits for one where there is nothing else to do. It is false when the
+// engine shall end.
+func (e *Engine) receive(ctx context.Context) bool {
+	if e.loop.sched.idle() {
+		select {
+		case <-ctx.Done():
+			return false
+		case seq := <-e.arrivals:
+			e.loop.sched.add(seq)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case seq := <-e.arrivals:
+			e.loop.sched.add(seq)
+		default:
+			return true
+		}
+	}
+}
+
+// reap drops the sequences whose callers have left.
+func (e *Engine) reap() {
+	s := e.loop.sched
+	for _, list := range [][]*sequence{s.waiting, s.running} {
+		for _, seq := range append([]*sequence(nil), list...) {
+			if seq.ctx.Err() != nil {
+				e.drop(seq)
+			}
+		}
+	}
+}
+
+// step decodes once, chooses a token for every sequence that got a row of logits, and hands the outcome over.
+func (e *Engine) step() {
+	rows, outs := e.loop.sched.plan()
+	if len(rows) == 0 {
+		return
+	}
+	if err := e.decode(rows); err != nil {
+		e.failed(err)
+		return
+	}
+	e.loop.sched.commit()
+	e.decodes.Add(1)
+	e.promptTokens.Add(uint64(len(rows) - len(outs)))
+	e.loop.steps = e.loop.steps[:0]
+	for _, out := range outs {
+		e.loop.steps = append(e.loop.steps, step{seq: out.seq, row: e.loop.dec.Logits(out.row)})
+	}
+	parallel(len(e.loop.steps), func(i int) { e.choose(&e.loop.steps[i]) })
+	for i := range e.loop.steps {
+		e.deliver(&e.loop.steps[i])
+	}
+}
+
+// decode calls the Decoder; a panic in it is an error.
+func (e *Engine) decode(rows []Row) (err error) {
+	defer recovered("decode", &err)
+	return e.loop.dec.Decode(rows)
+}
+
+// failed answers a failed decode. A full cache costs its youngest sequence the slot for a while; anything else ends the
+// sequences of that batch, and only those.
+func (e *Engine) failed(err error) {
+	s := e.loop.sched
+	if errors.Is(err, ErrCacheFull) {
+		if _, slot := s.preempt(); slot >= 0 {
+			e.forget(slot)
+			return
+		}
+	}
+	slog.Error("decode failed", "error", err, "rows", len(s.rows))
+	for _, seq := range s.planned() {
+		e.drop(seq)
+		seq.box.put(Delta{}, &DecodeError{err})
+	}
+}
+
+// choose samples a sequence's next token and assembles its text. Several run at once, each on a sequence of its own.
+func (e *Engine) choose(st *step) {
+	defer recovered("sampling", &st.err)
+	a := st.seq.answer
+	choice, err := a.sampler.Sample(st.row)
+	if err != nil {
+		st.err = err
+		return
+	}
+	a.sampler.Accept(choice.Token)
+	st.seq.tokens = append(st.seq.tokens, choice.Token)
+	a.usage.CompletionTokens++
+
+	d := &st.delta
+	kind := e.model.Kind(choice.Token)
+	if kind == End {
+		d.Finish = FinishStop
+	} else {
+		var piece []byte
+		if kind == Normal {
+			piece = e.model.Piece(choice.Token)
+		}
+		var stopped bool
+		sampled := Sampled{Token: choice.Token, Logprob: choice.Logprob, Top: append([]sampler.Candidate(nil), choice.Top...)}
+		d.Text, d.Tokens, stopped = a.text.add(sampled, piece)
+		if stopped {
+			d.Finish = FinishStop
+		} else if a.usage.CompletionTokens == a.max {
+			d.Finish = FinishLength
+		}
+	}
+	if d.Finish != "" {
+		rest, tokens := a.text.flush()
+		d.Text += rest
+		d.Tokens = append(d.Tokens, tokens...)
+		d.Usage = a.usage
+	}
+}
+
+// deliver hands a step's outcome to its reader. A place is freed before its reader hears of the end, so that who asks
+// again at once finds it free.
+func (e *Engine) deliver(st *step) {
+	if st.err != nil {
+		e.drop(st.seq)
+		st.seq.box.put(Delta{}, st.err)
+		return
+	}
+	e.completionTokens.Add(1)
+	d := st.delta
+	if d.Finish != "" {
+		e.drop(st.seq)
+	}
+	if d.Text != "" || len(d.Tokens) > 0 || d.Finish != "" {
+		st.seq.box.put(d, nil)
+	}
+}
+
+// drop takes a sequence out and frees its place.
+func (e *Engine) drop(seq *sequence) {
+	if slot := e.loop.sched.remove(seq); slot >= 0 {
+		e.forget(slot)
+	}
+	e.admitted.Add(-1)
+	e.count()
+}
+
+// forget empties a slot; by the Decoder's contract that cannot fail.
+func (e *Engine) forget(slot int) {
+	var err error
+	func() {
+		defer recovered("forget", &err)
+		err = e.loop.dec.Forget(slot, 0)
+	}()
+	if err != nil {
+		slog.Error("a slot could not be emptied", "slot", slot, "error", err)
+	}
+}
+
+// end answers everybody who is left.
+func (e *Engine) end() {
+	e.Close()
+	s := e.loop.sched
+	for _, seq := range append(append([]*sequence(nil), s.running...), s.waiting...) {
+		e.drop(seq)
+		seq.box.put(Delta{}, ErrClosed)
+	}
+	e.count()
+}
+
+func (e *Engine) count() {
+	e.busy.Store(int64(len(e.loop.sched.running)))
+	e.queued.Store(int64(len(e.loop.sched.waiting)))
+}
+
+// recovered turns a panic of the calling function into an error.
+func recovered(what string, err *error) {
+	if p := recover(); p != nil {
+		slog.Error("panic", "in", what, "panic", p, "stack", string(debug.Stack()))
+		*err = ErrInternal
+	}
+}
+
+// parallel calls f(0) … f(n-1) on as many goroutines as there are processors and returns when all are done.
+func parallel(n int, f func(i int)) {
+	workers := min(n, runtime.GOMAXPROCS(0))
+	if workers < 2 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}

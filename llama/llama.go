@@ -1,0 +1,158 @@
+// Package llama is the engine: it runs many sequences over one model at once.
+//
+// It knows no transport and no C. A driver (llama/cpp, or the fake of llama/llamatest) supplies a [Model] and a
+// [Decoder]; callers hand a [Request] to [Engine.Generate] and range over the answer. One goroutine, that of
+// [Engine.Run], owns the Decoder and everything that changes with it.
+package llama
+
+import (
+	"errors"
+	"fmt"
+
+	"aim/sampler"
+)
+
+// Part is a stretch of prompt text with its provenance.
+type Part struct {
+	Text string
+	// Trusted text may spell special tokens such as <|im_end|>; in other text they are ordinary characters.
+	Trusted bool
+}
+
+// Kind tells what a token is for.
+type Kind int
+
+const (
+	// Normal tokens are text.
+	Normal Kind = iota
+	// Control tokens structure a prompt and are not part of an answer's text.
+	Control
+	// End tokens are control tokens that end an answer.
+	End
+)
+
+// Model is what never changes once loaded. It is safe for concurrent use.
+type Model interface {
+	// Vocab is the number of tokens, and so the length of a row of logits.
+	Vocab() int
+	// Tokenize turns text into tokens. With special, the tokens that the model wants around a prompt (usually a
+	// beginning-of-sequence) are added, unless the first part already spells the first of them.
+	Tokenize(parts []Part, special bool) ([]sampler.Token, error)
+	// Piece is the text of a token, possibly part of a rune; for control tokens their spelling. The caller must not
+	// change it. Piece of a token outside the vocabulary is nil.
+	Piece(t sampler.Token) []byte
+	// Kind is the kind of a token.
+	Kind(t sampler.Token) Kind
+}
+
+// Row is one token to feed to a sequence at a position.
+type Row struct {
+	Token sampler.Token
+	Seq   int
+	Pos   int
+	// Logits asks for the row of logits that follows this token.
+	Logits bool
+}
+
+// Decoder is what does change: the KV cache. Only one goroutine may use it.
+type Decoder interface {
+	// Decode appends rows to their sequences; positions of a sequence are contiguous and continue what is there.
+	// It fails with [ErrCacheFull] and leaves the cache as it was where the rows do not fit; after any other error the
+	// sequences of the batch are in an unknown state and must be forgotten from 0.
+	Decode(rows []Row) error
+	// Logits is the row of logits of rows[i] of the last successful Decode, Model.Vocab long. It is a view, valid until
+	// the next Decode, and the caller may overwrite it. It is nil where rows[i] did not ask for logits.
+	Logits(i int) []float32
+	// Forget removes the positions from .. of a sequence. From 0 it never fails; otherwise it may fail with
+	// [ErrUnsupported], and the sequence is then unchanged.
+	Forget(seq, from int) error
+	// Share makes the positions 0 .. upTo-1 of src also those of dst, which must be empty. It may fail with
+	// [ErrUnsupported].
+	Share(src, dst, upTo int) error
+}
+
+// Request is one answer to generate.
+type Request struct {
+	// Prompt is the tokens so far; at least one.
+	Prompt []sampler.Token
+	// Params says how to choose tokens.
+	Params sampler.Params
+	// MaxTokens bounds the answer; 0 lets it run to the end of the context.
+	MaxTokens int
+	// Stop ends the answer before the first occurrence of any of these texts.
+	Stop []string
+}
+
+// Finish says why an answer ended.
+type Finish string
+
+const (
+	// FinishStop: the model ended its turn, or a stop string occurred.
+	FinishStop Finish = "stop"
+	// FinishLength: MaxTokens or the end of the context was reached.
+	FinishLength Finish = "length"
+)
+
+// Delta is a piece of an answer.
+type Delta struct {
+	// Text is valid UTF-8 and never contains part of a stop string that may still complete. Invalid bytes of the model
+	// appear as U+FFFD.
+	Text string
+	// Tokens are the tokens that this text came from.
+	Tokens []Sampled
+	// Finish is empty on all deltas but the last.
+	Finish Finish
+	// Usage is set on the last delta.
+	Usage Usage
+}
+
+// Sampled is a token of an answer, with what the request asked to know about it.
+type Sampled struct {
+	Token   sampler.Token
+	Logprob float64
+	Top     []sampler.Candidate
+}
+
+// Usage counts the tokens of a request.
+type Usage struct {
+	// PromptTokens is the length of the prompt.
+	PromptTokens int
+	// CompletionTokens is the number of tokens chosen, the one that ended the answer included.
+	CompletionTokens int
+}
+
+// Errors of Generate, beside [TooLongError], [DecodeError], those of sampler and those of the caller's context.
+var (
+	// ErrBusy: the queue is full; try again later.
+	ErrBusy = errors.New("the queue is full")
+	// ErrClosed: the engine is shutting down.
+	ErrClosed = errors.New("the engine is shutting down")
+	// ErrInternal: a step panicked; the report is in the log.
+	ErrInternal = errors.New("internal error")
+)
+
+// Errors of a Decoder.
+var (
+	// ErrCacheFull: the KV cache has no room for the rows.
+	ErrCacheFull = errors.New("the KV cache is full")
+	// ErrUnsupported: this model's cache cannot do that.
+	ErrUnsupported = errors.New("not supported by this model")
+)
+
+// TooLongError says that a prompt leaves no room in the context for even one token.
+type TooLongError struct {
+	// Prompt and Context are in tokens.
+	Prompt, Context int
+}
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("the prompt has %d tokens, which leaves no room for an answer in a context of %d", e.Prompt, e.Context)
+}
+
+// DecodeError says that the model failed on a batch.
+type DecodeError struct{ Err error }
+
+func (e *DecodeError) Error() string { return "decode failed: " + e.Err.Error() }
+
+// Unwrap returns the driver's error.
+func (e *DecodeError) Unwrap() error { return e.Err }

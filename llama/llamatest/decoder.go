@@ -1,0 +1,165 @@
+package llamatest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"aim/llama"
+	"aim/sampler"
+)
+
+// Options shape the fake's behaviour; the zero value babbles.
+type Options struct {
+	// Slots and Context bound the cache as in a real driver; defaults 1 and 4096.
+	Slots, Context int
+	// Cells bounds the tokens of all sequences together; 0 means Slots·Context.
+	Cells int
+	// Batch is the most rows of a decode; default 512.
+	Batch int
+	// Say makes the next token after a history all but certain; -1 leaves it to chance. See [Say].
+	Say func(history []sampler.Token) sampler.Token
+	// Before runs at the start of each Decode: to watch, to delay, or to fail it.
+	Before func(rows []llama.Row) error
+}
+
+// Decoder is the fake KV cache. Its logits are a function of a sequence's tokens alone. It implements [llama.Decoder].
+type Decoder struct {
+	model *Model
+	opt   Options
+	seqs  [][]sampler.Token
+	rows  map[int][]float32
+}
+
+var _ llama.Decoder = (*Decoder)(nil)
+
+// NewDecoder returns a fake KV cache for m.
+func NewDecoder(m *Model, o Options) *Decoder {
+	set := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	set(&o.Slots, 1)
+	set(&o.Context, 4096)
+	set(&o.Cells, o.Slots*o.Context)
+	set(&o.Batch, 512)
+	return &Decoder{model: m, opt: o, seqs: make([][]sampler.Token, o.Slots)}
+}
+
+// Decode implements [llama.Decoder].
+func (d *Decoder) Decode(rows []llama.Row) error {
+	if d.opt.Before != nil {
+		if err := d.opt.Before(rows); err != nil {
+			return err
+		}
+	}
+	if err := d.check(rows); err != nil {
+		return err
+	}
+	d.rows = map[int][]float32{}
+	for i, r := range rows {
+		d.seqs[r.Seq] = append(d.seqs[r.Seq], r.Token)
+		if r.Logits {
+			d.rows[i] = d.logits(d.seqs[r.Seq])
+		}
+	}
+	return nil
+}
+
+func (d *Decoder) check(rows []llama.Row) error {
+	if len(rows) == 0 || len(rows) > d.opt.Batch {
+		return fmt.Errorf("%d rows, want 1 to %d", len(rows), d.opt.Batch)
+	}
+	used := len(rows)
+	next := make([]int, len(d.seqs))
+	for i, seq := range d.seqs {
+		used += len(seq)
+		next[i] = len(seq)
+	}
+	for _, r := range rows {
+		switch {
+		case r.Token < 0 || int(r.Token) >= d.model.Vocab():
+			return fmt.Errorf("token %d outside the vocabulary", r.Token)
+		case r.Seq < 0 || r.Seq >= len(d.seqs):
+			return fmt.Errorf("sequence %d of %d", r.Seq, len(d.seqs))
+		case r.Pos != next[r.Seq]:
+			return fmt.Errorf("position %d of sequence %d, want %d", r.Pos, r.Seq, next[r.Seq])
+		case r.Pos >= d.opt.Context:
+			return llama.ErrCacheFull
+		}
+		next[r.Seq]++
+	}
+	if used > d.opt.Cells {
+		return llama.ErrCacheFull
+	}
+	return nil
+}
+
+// logits draws a row from a generator seeded with the history.
+func (d *Decoder) logits(history []sampler.Token) []float32 {
+	h := uint64(14695981039346656037) // FNV-1a over tokens
+	for _, t := range history {
+		h = (h ^ uint64(t)) * 1099511628211
+	}
+	rng := rand.New(rand.NewPCG(h, 0))
+	row := make([]float32, d.model.Vocab())
+	for i := range row {
+		row[i] = float32(3 * rng.NormFloat64())
+	}
+	row[EOS] = -20 // babble until told to stop
+	if d.opt.Say != nil {
+		if t := d.opt.Say(history); t >= 0 {
+			row[t] = 50
+		}
+	}
+	return row
+}
+
+// Logits implements [llama.Decoder].
+func (d *Decoder) Logits(i int) []float32 { return d.rows[i] }
+
+// Forget implements [llama.Decoder].
+func (d *Decoder) Forget(seq, from int) error {
+	if seq < 0 || seq >= len(d.seqs) || from < 0 {
+		return fmt.Errorf("forget %d of sequence %d", from, seq)
+	}
+	d.seqs[seq] = d.seqs[seq][:min(from, len(d.seqs[seq]))]
+	return nil
+}
+
+// Share implements [llama.Decoder].
+func (d *Decoder) Share(src, dst, upTo int) error {
+	if min(src, dst) < 0 || max(src, dst) >= len(d.seqs) || src == dst {
+		return fmt.Errorf("share sequence %d with %d", src, dst)
+	}
+	if len(d.seqs[dst]) > 0 || upTo < 0 || upTo > len(d.seqs[src]) {
+		return fmt.Errorf("share %d tokens of sequence %d with %d", upTo, src, dst)
+	}
+	d.seqs[dst] = slices.Clone(d.seqs[src][:upTo])
+	return nil
+}
+
+// Say returns a [Options.Say] that knows answers: to a prompt that contains a key it gives that key's value and an end
+// token. The prompt is the text up to the last marker, which is what the caller's chat template puts before an answer.
+// Elsewhere the model babbles.
+func Say(m *Model, marker string, answers map[string]string) func([]sampler.Token) sampler.Token {
+	return func(history []sampler.Token) sampler.Token {
+		text := m.Text(history)
+		at := strings.LastIndex(text, marker)
+		if at < 0 {
+			return -1
+		}
+		prompt, said := text[:at], text[at+len(marker):]
+		for key, answer := range answers {
+			if strings.Contains(prompt, key) && strings.HasPrefix(answer, said) {
+				if said == answer {
+					return EOS
+				}
+				return m.longest(answer[len(said):], firstWord)
+			}
+		}
+		return -1
+	}
+}

@@ -1,0 +1,171 @@
+package llama
+
+import (
+	"slices"
+	"testing"
+
+	"aim/sampler"
+)
+
+func newTestScheduler(slots, batch, chunk int) *scheduler {
+	return newScheduler(Config{Slots: slots, Batch: batch, Chunk: chunk})
+}
+
+// arrive lets a sequence with a prompt of n tokens wait.
+func arrive(s *scheduler, n int) *sequence {
+	seq := &sequence{tokens: make([]sampler.Token, n)}
+	s.add(seq)
+	return seq
+}
+
+// share counts the planned rows of each sequence, 0 for those without.
+func share(rows []Row, seqs ...*sequence) (n []int) {
+	for _, seq := range seqs {
+		n = append(n, 0)
+		for _, r := range rows {
+			if r.Seq == seq.slot {
+				n[len(n)-1]++
+			}
+		}
+	}
+	return n
+}
+
+// decoded says that the plan was carried out: each sequence with logits gets its next token.
+func decoded(s *scheduler) {
+	s.commit()
+	for _, out := range s.outs {
+		out.seq.tokens = append(out.seq.tokens, 0)
+	}
+}
+
+func TestPlanIsFirstInFirstOut(t *testing.T) {
+	s := newTestScheduler(3, 100, 10)
+	a, b, c := arrive(s, 60), arrive(s, 60), arrive(s, 60)
+	s.admit()
+	rows, outs := s.plan()
+	if got := share(rows, a, b, c); !slices.Equal(got, []int{60, 40, 0}) {
+		t.Errorf("rows %v: the oldest prompt goes first", got)
+	}
+	if len(outs) != 1 || outs[0].seq != a || outs[0].row != 59 || !rows[59].Logits || rows[58].Logits {
+		t.Errorf("outputs %v: only a finished prompt gets logits", outs)
+	}
+}
+
+func TestPlanNeverStarvesAnswers(t *testing.T) {
+	s := newTestScheduler(3, 100, 10)
+	a, b := arrive(s, 5), arrive(s, 1)
+	s.admit()
+	s.plan()
+	decoded(s)
+	long := arrive(s, 1000)
+	s.admit()
+	for step := range 100 {
+		rows, outs := s.plan()
+		if got := share(rows, a, b, long); !slices.Equal(got, []int{1, 1, 10}) {
+			t.Fatalf("step %d: rows %v, want one for each answer and a chunk of the prompt", step, got)
+		}
+		if rows[0].Seq != a.slot || rows[1].Seq != b.slot {
+			t.Fatalf("step %d: answers do not come first: %v", step, rows[:3])
+		}
+		if want := 2; len(outs) != want && step != 99 {
+			t.Fatalf("step %d: %d outputs, want %d", step, len(outs), want)
+		}
+		decoded(s)
+	}
+	if long.done != 1000 || len(long.tokens) != 1001 {
+		t.Errorf("the prompt has %d of 1000 tokens done", long.done)
+	}
+}
+
+func TestPlanPositionsContinue(t *testing.T) {
+	s := newTestScheduler(2, 7, 3)
+	arrive(s, 20)
+	arrive(s, 10)
+	next := map[int]int{}
+	s.admit()
+	for range 30 {
+		rows, _ := s.plan()
+		if len(rows) > 7 {
+			t.Fatalf("%d rows in a batch of 7", len(rows))
+		}
+		for _, r := range rows {
+			if r.Pos != next[r.Seq] {
+				t.Fatalf("sequence %d continues at %d, want %d", r.Seq, r.Pos, next[r.Seq])
+			}
+			next[r.Seq]++
+		}
+		decoded(s)
+	}
+}
+
+func TestPlanWithMoreAnswersThanRows(t *testing.T) {
+	s := newTestScheduler(4, 2, 2)
+	for range 4 {
+		arrive(s, 1)
+	}
+	s.admit()
+	if rows, outs := s.plan(); len(rows) != 2 || len(outs) != 2 {
+		t.Errorf("%d rows and %d outputs in a batch of 2", len(rows), len(outs))
+	}
+}
+
+func TestAdmitInOrder(t *testing.T) {
+	s := newTestScheduler(1, 10, 10)
+	a, b, c := arrive(s, 1), arrive(s, 1), arrive(s, 1)
+	s.admit()
+	if a.slot != 0 || b.slot != -1 {
+		t.Fatalf("slots %d and %d", a.slot, b.slot)
+	}
+	if slot := s.remove(b); slot != -1 {
+		t.Errorf("a waiting sequence held slot %d", slot)
+	}
+	if slot := s.remove(a); slot != 0 {
+		t.Errorf("the running sequence held slot %d", slot)
+	}
+	s.admit()
+	if c.slot != 0 {
+		t.Errorf("the next in line has slot %d", c.slot)
+	}
+	s.remove(c)
+	if !s.idle() {
+		t.Error("not idle")
+	}
+}
+
+func TestPreempt(t *testing.T) {
+	s := newTestScheduler(2, 10, 10)
+	old, young := arrive(s, 3), arrive(s, 3)
+	s.admit()
+	s.plan()
+	decoded(s)
+	seq, slot := s.preempt()
+	if seq != young || slot != 1 || young.slot != -1 || young.done != 0 || len(young.tokens) != 4 {
+		t.Fatalf("preempted %p in slot %d: %+v", seq, slot, young)
+	}
+	s.admit()
+	if young.slot != -1 {
+		t.Error("let in again before anybody left")
+	}
+	if seq, _ := s.preempt(); seq != nil {
+		t.Error("preempted the last one running")
+	}
+	s.remove(old)
+	s.admit()
+	rows, outs := s.plan()
+	if len(rows) != 4 || len(outs) != 1 || rows[3].Pos != 3 {
+		t.Errorf("rows %v: prompt and answer so far are computed again", rows)
+	}
+}
+
+func TestPlannedNamesEachSequenceOnce(t *testing.T) {
+	s := newTestScheduler(3, 10, 10)
+	a, b := arrive(s, 2), arrive(s, 3)
+	arrive(s, 30)
+	s.admit()
+	s.plan()
+	s.rows = s.rows[:5] // as if the third had no room
+	if got := s.planned(); !slices.Equal(got, []*sequence{a, b}) {
+		t.Errorf("planned %v", got)
+	}
+}
