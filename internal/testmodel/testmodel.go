@@ -1,0 +1,31 @@
+// Package testmodel finds the real model that tests run on.
+package testmodel
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"aim/models"
+)
+
+// File is the name of the file that `make model` fetches.
+const File = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+// Path is the path of the real model: $AIM_TEST_MODEL, else the default model in the models folder. Without the file
+// the test is skipped.
+func Path(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("AIM_TEST_MODEL")
+	if path == "" {
+		dir, err := models.Folder()
+		if err != nil {
+			t.Skip(err)
+		}
+		path = filepath.Join(dir, File)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no real model at %s: run `make model`, or set AIM_TEST_MODEL", path)
+	}
+	return path
+}

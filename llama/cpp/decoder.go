@@ -1,0 +1,227 @@
+package cpp
+
+// #include "shim.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"aim/llama"
+)
+
+// maxSequences is llama.cpp's LLAMA_MAX_SEQ.
+const maxSequences = 256
+
+// DecoderOptions size a KV cache. Zero fields take the defaults given.
+type DecoderOptions struct {
+	// Slots is the number of sequences, 1 to 256; default 1.
+	Slots int
+	// Context is the most tokens of one sequence; default the model's training context.
+	Context int
+	// Batch is the most rows of a Decode; default 512.
+	Batch int
+	// Threads compute; default one per processor.
+	Threads int
+	// Unified keeps all sequences in one buffer of Slots·Context cells. Sharing a prefix is then free, but attention
+	// scans the cells of all. Without it each sequence has a buffer of its own, and sharing copies.
+	Unified bool
+}
+
+// Decoder is a llama.cpp context: the KV cache and the logits of the last batch. It implements [llama.Decoder].
+type Decoder struct {
+	model *Model
+	opt   DecoderOptions
+	ctx   *C.struct_llama_context
+	pool  *C.struct_ggml_threadpool
+	batch C.struct_llama_batch
+
+	// next is the position that continues each sequence.
+	next []int
+	// wants says of each row of the last batch whether it has logits.
+	wants []bool
+}
+
+var _ llama.Decoder = (*Decoder)(nil)
+
+// NewDecoder allocates a KV cache. The caller closes it.
+func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
+	o, err := m.checked(o)
+	if err != nil {
+		return nil, err
+	}
+	d := &Decoder{model: m, opt: o, next: make([]int, o.Slots)}
+	var thrown errorBuffer
+	logged := collectErrors(func() {
+		d.ctx = C.aim_new_context(m.c, m.contextParams(o), thrown.ptr(), thrown.len())
+	})
+	if d.ctx == nil {
+		if msg := thrown.String(); msg != "" {
+			logged = append(logged, msg)
+		}
+		return nil, fmt.Errorf("new decoder of %d×%d tokens: %s", o.Slots, o.Context, reason(logged))
+	}
+	if d.pool = C.aim_threadpool(C.int(o.Threads)); d.pool != nil {
+		C.llama_attach_threadpool(d.ctx, d.pool, nil)
+	}
+	d.batch = C.llama_batch_init(C.int32_t(o.Batch), 0, 1)
+	return d, nil
+}
+
+// checked applies the defaults and the bounds that llama.cpp would abort on.
+func (m *Model) checked(o DecoderOptions) (DecoderOptions, error) {
+	set := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	set(&o.Slots, 1)
+	set(&o.Context, m.TrainContext())
+	set(&o.Batch, 512)
+	set(&o.Threads, runtime.NumCPU())
+	switch {
+	case !bool(C.llama_model_has_decoder(m.c)) || bool(C.llama_model_has_encoder(m.c)):
+		return o, errors.New("new decoder: this model does not generate text from a prompt alone")
+	case o.Slots < 1 || o.Slots > maxSequences:
+		return o, fmt.Errorf("new decoder: %d slots, must be in [1, %d]", o.Slots, maxSequences)
+	case o.Context < 1 || o.Batch < 1 || o.Threads < 1:
+		return o, fmt.Errorf("new decoder: context %d, batch %d and threads %d must be positive", o.Context, o.Batch, o.Threads)
+	}
+	return o, nil
+}
+
+func (m *Model) contextParams(o DecoderOptions) C.struct_llama_context_params {
+	const align = 256 // llama.cpp rounds each sequence's cells up to this
+	p := C.llama_context_default_params()
+	p.n_ctx = C.uint32_t((o.Context + align - 1) / align * align * o.Slots)
+	p.n_batch = C.uint32_t(o.Batch)
+	p.n_ubatch = C.uint32_t(min(o.Batch, 512))
+	p.n_seq_max = C.uint32_t(o.Slots)
+	p.n_threads = C.int32_t(o.Threads)
+	p.n_threads_batch = C.int32_t(o.Threads)
+	p.kv_unified = C.bool(o.Unified)
+	p.no_perf = true
+	return p
+}
+
+// Close frees the cache.
+func (d *Decoder) Close() {
+	C.llama_batch_free(d.batch)
+	C.llama_free(d.ctx)
+	C.aim_threadpool_free(d.pool)
+	d.ctx, d.pool = nil, nil
+}
+
+// Decode implements [llama.Decoder].
+func (d *Decoder) Decode(rows []llama.Row) error {
+	next, err := d.check(rows)
+	if err != nil {
+		return err
+	}
+	d.fill(rows)
+	var thrown errorBuffer
+	switch code := int(C.aim_decode(d.ctx, d.batch, thrown.ptr(), thrown.len())); code {
+	case 0:
+		copy(d.next, next)
+		return nil
+	case 1:
+		d.wants = d.wants[:0]
+		return llama.ErrCacheFull
+	default:
+		d.wants = d.wants[:0]
+		return fmt.Errorf("llama_decode returned %d %s", code, thrown.String())
+	}
+}
+
+// check refuses what llama.cpp would answer with an abort of the process, and returns where each sequence will continue.
+func (d *Decoder) check(rows []llama.Row) ([]int, error) {
+	if len(rows) == 0 || len(rows) > d.opt.Batch {
+		return nil, fmt.Errorf("%d rows, want 1 to %d", len(rows), d.opt.Batch)
+	}
+	next := append(make([]int, 0, len(d.next)), d.next...)
+	for _, r := range rows {
+		switch {
+		case r.Token < 0 || int(r.Token) >= d.model.Vocab():
+			return nil, fmt.Errorf("token %d outside the vocabulary", r.Token)
+		case r.Seq < 0 || r.Seq >= len(next):
+			return nil, fmt.Errorf("sequence %d of %d", r.Seq, len(next))
+		case r.Pos != next[r.Seq]:
+			return nil, fmt.Errorf("position %d of sequence %d, want %d", r.Pos, r.Seq, next[r.Seq])
+		case r.Pos >= d.opt.Context:
+			return nil, llama.ErrCacheFull
+		}
+		next[r.Seq]++
+	}
+	return next, nil
+}
+
+// fill writes the rows into the C batch.
+func (d *Decoder) fill(rows []llama.Row) {
+	n := len(rows)
+	tokens := unsafe.Slice(d.batch.token, n)
+	positions := unsafe.Slice(d.batch.pos, n)
+	counts := unsafe.Slice(d.batch.n_seq_id, n)
+	ids := unsafe.Slice(d.batch.seq_id, n)
+	logits := unsafe.Slice(d.batch.logits, n)
+	d.wants = d.wants[:0]
+	for i, r := range rows {
+		tokens[i] = C.llama_token(r.Token)
+		positions[i] = C.llama_pos(r.Pos)
+		counts[i] = 1
+		*ids[i] = C.llama_seq_id(r.Seq)
+		logits[i] = 0
+		if r.Logits {
+			logits[i] = 1
+		}
+		d.wants = append(d.wants, r.Logits)
+	}
+	d.batch.n_tokens = C.int32_t(n)
+}
+
+// Logits implements [llama.Decoder].
+func (d *Decoder) Logits(i int) []float32 {
+	if i < 0 || i >= len(d.wants) || !d.wants[i] {
+		return nil
+	}
+	row := C.llama_get_logits_ith(d.ctx, C.int32_t(i))
+	return unsafe.Slice((*float32)(row), d.model.Vocab())
+}
+
+// Forget implements [llama.Decoder].
+func (d *Decoder) Forget(seq, from int) error {
+	if seq < 0 || seq >= len(d.next) || from < 0 {
+		return fmt.Errorf("forget %d of sequence %d", from, seq)
+	}
+	memory := C.llama_get_memory(d.ctx)
+	if from >= d.next[seq] && from > 0 {
+		return nil
+	}
+	if !C.llama_memory_seq_rm(memory, C.llama_seq_id(seq), C.llama_pos(from), -1) {
+		return llama.ErrUnsupported
+	}
+	d.next[seq] = from
+	return nil
+}
+
+// Share implements [llama.Decoder].
+func (d *Decoder) Share(src, dst, upTo int) error {
+	if min(src, dst) < 0 || max(src, dst) >= len(d.next) || src == dst {
+		return fmt.Errorf("share sequence %d with %d", src, dst)
+	}
+	if d.next[dst] > 0 || upTo < 0 || upTo > d.next[src] {
+		return fmt.Errorf("share %d tokens of sequence %d with %d", upTo, src, dst)
+	}
+	if upTo == 0 {
+		return nil
+	}
+	// Buffers of their own can only be copied whole; what is too much is cut off afterwards.
+	memory := C.llama_get_memory(d.ctx)
+	C.llama_memory_seq_cp(memory, C.llama_seq_id(src), C.llama_seq_id(dst), -1, -1)
+	d.next[dst] = d.next[src]
+	if err := d.Forget(dst, upTo); err != nil {
+		return errors.Join(err, d.Forget(dst, 0))
+	}
+	return nil
+}

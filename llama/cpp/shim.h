@@ -1,0 +1,43 @@
+// The calls into llama.cpp that may throw. A C++ exception that reaches Go's stack ends the process, so each is caught
+// here and reported through err, a buffer of n bytes.
+#ifndef AIM_SHIM_H
+#define AIM_SHIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "llama.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// aim_log_to_go sends llama.cpp's and ggml's log to aimLog.
+void aim_log_to_go(void);
+
+// aim_load loads a model; progress is a handle that aimProgress understands, 0 for none.
+struct llama_model *aim_load(const char *path, int32_t gpu_layers, bool mmap, uintptr_t progress, char *err, size_t n);
+
+struct llama_context *aim_new_context(struct llama_model *model, struct llama_context_params params, char *err, size_t n);
+
+// aim_decode returns llama_decode's code, or -100 with err set.
+int32_t aim_decode(struct llama_context *ctx, struct llama_batch batch, char *err, size_t n);
+
+// aim_tokenize returns llama_tokenize's count, or INT32_MIN with err set.
+int32_t aim_tokenize(const struct llama_vocab *vocab, const char *text, int32_t len, llama_token *tokens, int32_t max,
+                     bool parse_special, char *err, size_t n);
+
+// aim_pieces writes the bytes of all tokens one after the other into buf and the end of each into ends. It returns the
+// number of bytes needed; where that is more than cap, the content of buf is undefined.
+size_t aim_pieces(const struct llama_vocab *vocab, char *buf, size_t cap, uint32_t *ends);
+
+// aim_threadpool makes a pool of n threads in the CPU back end that is loaded, NULL where that has none.
+struct ggml_threadpool *aim_threadpool(int n);
+void aim_threadpool_free(struct ggml_threadpool *pool);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

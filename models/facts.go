@@ -1,0 +1,70 @@
+package models
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	gguf "github.com/gpustack/gguf-parser-go"
+)
+
+// Facts are what a GGUF file says of its model.
+type Facts struct {
+	// Size is the size of the file, or of all files of a split model, in bytes.
+	Size int64
+	// Architecture is llama.cpp's name for the kind of network, such as "llama" or "qwen3".
+	Architecture string
+	// Quantization is how most weights are stored, such as "Q4_1".
+	Quantization string
+	// Parameters is the number of weights.
+	Parameters uint64
+	// Context is the number of tokens the model was trained on at once, 0 where the file does not say.
+	Context int
+}
+
+// Read reads the facts from the header of a GGUF file, of all its parts where it is split. Its error says what is wrong
+// with the file.
+func Read(path string) (facts Facts, err error) {
+	// The parser answers some malformed values with a panic.
+	defer func() {
+		if r := recover(); r != nil {
+			facts, err = Facts{}, fmt.Errorf("malformed: %v", r)
+		}
+	}()
+	if err := regular(path); err != nil {
+		return Facts{}, err
+	}
+	f, err := gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
+	if err != nil {
+		return Facts{}, err
+	}
+	if len(f.TensorInfos) == 0 {
+		return Facts{}, fmt.Errorf("no weights in it")
+	}
+	meta, arch := f.Metadata(), f.Architecture()
+	if meta.Type != "model" {
+		return Facts{}, fmt.Errorf("not a language model but of type %q", meta.Type)
+	}
+	return Facts{
+		Size:         int64(meta.FileSize),
+		Architecture: meta.Architecture,
+		Quantization: strings.TrimPrefix(meta.FileType.String(), "MOSTLY_"),
+		Parameters:   uint64(meta.Parameters),
+		Context:      int(arch.MaximumContextLength),
+	}, nil
+}
+
+// regular answers what the parser would put less clearly, or wait for forever, as it would for a named pipe.
+func regular(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("not a regular file")
+	case info.Size() == 0:
+		return fmt.Errorf("empty")
+	}
+	return nil
+}

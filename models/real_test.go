@@ -1,0 +1,21 @@
+package models_test
+
+import (
+	"os"
+	"testing"
+
+	"aim/internal/testmodel"
+	"aim/models"
+)
+
+func TestReadRealModel(t *testing.T) {
+	got, err := models.Read(testmodel.Path(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As llama.cpp prints them when it loads the file; its size is in the script fetch-model.
+	want := models.Facts{Size: 98362432, Architecture: "llama", Quantization: "Q4_1", Parameters: 134515008, Context: 8192}
+	if os.Getenv("AIM_TEST_MODEL") == "" && got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
