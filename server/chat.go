@@ -1,0 +1,218 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"aim/internal/chat"
+	"aim/llama"
+)
+
+// chatCompletions serves POST /v1/chat/completions.
+func (s *Server) chatCompletions(c *gin.Context) { s.complete(c, s.parseChat) }
+
+// parseChat reads a chat request.
+func (s *Server) parseChat(o *object) (*call, error) {
+	c, err := s.common(o)
+	if err != nil {
+		return nil, err
+	}
+	o.unsupportedInChat()
+	c.request.MaxTokens = o.maxTokens("max_tokens", 0)
+	if o.has("max_completion_tokens") {
+		c.request.MaxTokens = o.maxTokens("max_completion_tokens", 0)
+	}
+	c.request.Params.Logprobs = o.boolean("logprobs")
+	c.request.Params.TopLogprobs = int(o.integer("top_logprobs", 0))
+	messages := o.messages()
+	if *o.err != nil {
+		return nil, *o.err
+	}
+	if c.model.Template == nil {
+		return nil, invalid("model", "no_chat_template", "the model %s has no chat template; /v1/completions takes plain text", c.model.ID)
+	}
+	parts, err := c.model.Template.Render(messages)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := c.model.Engine.Model().Tokenize(parts, true)
+	if err != nil {
+		return nil, invalid("messages", codeValue, "the messages cannot be tokenized: %v", err)
+	}
+	if len(tokens) == 0 {
+		return nil, invalid("messages", codeValue, "the chat template makes an empty prompt of the messages")
+	}
+	c.prompts = []prompt{{tokens: tokens}}
+	c.wire = newChatWire(c)
+	return c, s.bound(c)
+}
+
+// unsupportedInChat refuses what would need another answer than the one Aim gives.
+func (o *object) unsupportedInChat() {
+	choice := string(o.take("tool_choice"))
+	o.unsupported("tools", func(raw json.RawMessage) bool { return filled(raw) && choice != `"none"` })
+	o.unsupported("functions", filled)
+	o.unsupported("audio", filled)
+	o.unsupported("modalities", func(raw json.RawMessage) bool {
+		var list []string
+		return json.Unmarshal(raw, &list) != nil || slices.ContainsFunc(list, func(m string) bool { return m != "text" })
+	})
+	o.unsupported("response_format", func(raw json.RawMessage) bool {
+		var format struct{ Type string }
+		return json.Unmarshal(raw, &format) != nil || format.Type != "text"
+	})
+}
+
+// messages reads the conversation.
+func (o *object) messages() []chat.Message {
+	o.require("messages")
+	list := o.array("messages")
+	if o.has("messages") && len(list) == 0 {
+		o.failValue("messages", "must not be empty")
+	}
+	if len(list) > maxMessages {
+		o.failValue("messages", "has %d entries, the most is %d", len(list), maxMessages)
+		return nil
+	}
+	messages := make([]chat.Message, len(list))
+	for i, raw := range list {
+		messages[i] = newObject(fmt.Sprintf("messages[%d]", i), raw, o.err).message()
+	}
+	return messages
+}
+
+func (o *object) message() chat.Message {
+	o.require("role")
+	m := chat.Message{Role: o.text("role"), Name: o.text("name")}
+	if o.has("role") && !slices.Contains(chat.Roles, m.Role) {
+		o.failValue("role", "is %q, must be one of %s", clip(m.Role), strings.Join(chat.Roles, ", "))
+	}
+	o.unsupported("tool_calls", filled)
+	o.unsupported("function_call", filled)
+	o.unsupported("audio", filled)
+	// An assistant's turn without text is one that only called a tool or refused.
+	if m.Role != "assistant" {
+		o.require("content")
+	}
+	m.Content = o.content()
+	return m
+}
+
+// content reads a string, or an array of parts that are all text. As in other servers the parts are lines.
+func (o *object) content() string {
+	raw := o.take("content")
+	if raw == nil {
+		return ""
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		o.failType("content", "a string or an array of parts", raw)
+		return ""
+	}
+	lines := make([]string, len(parts))
+	for i, part := range parts {
+		p := newObject(fmt.Sprintf("%s[%d]", o.param("content"), i), part, o.err)
+		p.require("type")
+		if kind := p.text("type"); p.has("type") && kind != "text" {
+			o.fail(invalid(p.path, codeUnsupported, "%s is of type %q; only text is supported", p.path, clip(kind)))
+		}
+		p.require("text")
+		lines[i] = p.text("text")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// chatWire writes chat completions.
+type chatWire struct {
+	partial, complete head
+	logprobs          *logprobs
+}
+
+func newChatWire(c *call) *chatWire {
+	id := newID("chatcmpl-")
+	return &chatWire{
+		partial:  newHead(id, "chat.completion.chunk", c.model),
+		complete: newHead(id, "chat.completion", c.model),
+		logprobs: newLogprobs(c),
+	}
+}
+
+type chatChunk struct {
+	head
+	Choices []chatDelta `json:"choices"`
+	usageField
+}
+
+type chatDelta struct {
+	Index        int           `json:"index"`
+	Delta        chatText      `json:"delta"`
+	Logprobs     *chatLogprobs `json:"logprobs"`
+	FinishReason *llama.Finish `json:"finish_reason"`
+}
+
+// chatText is a delta; what is nil does not appear.
+type chatText struct {
+	Role    string  `json:"role,omitempty"`
+	Content *string `json:"content,omitempty"`
+}
+
+func (w *chatWire) delta(d chatDelta, usage usageField) any {
+	return chatChunk{w.partial, []chatDelta{d}, usage}
+}
+
+func (w *chatWire) open(i int, usage usageField) any {
+	return w.delta(chatDelta{Index: i, Delta: chatText{Role: "assistant", Content: new(string)}}, usage)
+}
+
+func (w *chatWire) text(i int, text string, tokens []llama.Sampled, usage usageField) any {
+	return w.delta(chatDelta{Index: i, Delta: chatText{Content: &text}, Logprobs: w.logprobs.chat(tokens)}, usage)
+}
+
+func (w *chatWire) finish(i int, f llama.Finish, usage usageField) any {
+	return w.delta(chatDelta{Index: i, FinishReason: &f}, usage)
+}
+
+func (w *chatWire) end(usage usageField) any {
+	return chatChunk{w.partial, []chatDelta{}, usage}
+}
+
+type chatWhole struct {
+	head
+	Choices []chatChoice `json:"choices"`
+	usageField
+}
+
+type chatChoice struct {
+	Index        int           `json:"index"`
+	Message      chatMessage   `json:"message"`
+	Logprobs     *chatLogprobs `json:"logprobs"`
+	FinishReason llama.Finish  `json:"finish_reason"`
+}
+
+type chatMessage struct {
+	Role    string  `json:"role"`
+	Content string  `json:"content"`
+	Refusal *string `json:"refusal"`
+}
+
+func (w *chatWire) whole(answers []answer, usage usageField) any {
+	choices := make([]chatChoice, len(answers))
+	for i := range answers {
+		a := &answers[i]
+		choices[i] = chatChoice{
+			Index:        i,
+			Message:      chatMessage{Role: "assistant", Content: a.text.String()},
+			Logprobs:     w.logprobs.chat(a.tokens),
+			FinishReason: a.finish,
+		}
+	}
+	return chatWhole{w.complete, choices, usage}
+}

@@ -1,0 +1,214 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/gin-gonic/gin"
+
+	"aim/llama"
+	"aim/sampler"
+)
+
+// defaultMaxTokens bounds a completion whose request does not say, as at OpenAI.
+const defaultMaxTokens = 16
+
+// completions serves POST /v1/completions.
+func (s *Server) completions(c *gin.Context) { s.complete(c, s.parseCompletion) }
+
+// parseCompletion reads a completion request.
+func (s *Server) parseCompletion(o *object) (*call, error) {
+	c, err := s.common(o)
+	if err != nil {
+		return nil, err
+	}
+	o.unsupported("suffix", filled)
+	o.unsupported("best_of", func(json.RawMessage) bool { return o.integer("best_of", 1) != int64(c.n) })
+	c.request.MaxTokens = o.maxTokens("max_tokens", defaultMaxTokens)
+	if o.has("max_completion_tokens") {
+		c.request.MaxTokens = o.maxTokens("max_completion_tokens", defaultMaxTokens)
+	}
+	c.request.Params.Logprobs = o.has("logprobs")
+	c.request.Params.TopLogprobs = int(o.integer("logprobs", 0))
+	echo := o.boolean("echo")
+	if echo && o.has("logprobs") {
+		o.failValue("echo", "cannot be combined with logprobs: log-probabilities of the prompt are not supported yet")
+	}
+	c.prompts = o.prompts(c.model.Engine.Model(), echo)
+	if *o.err != nil {
+		return nil, *o.err
+	}
+	c.wire = newTextWire(c)
+	return c, legacyParam(s.bound(c))
+}
+
+// legacyParam gives the number of top log-probabilities the name it has in this endpoint.
+func legacyParam(err error) error {
+	if domain := new(sampler.DomainError); errors.As(err, &domain) && domain.Param == "top_logprobs" {
+		return &sampler.DomainError{Param: "logprobs", Value: domain.Value, Want: domain.Want}
+	}
+	return err
+}
+
+// prompts reads a string, a list of strings, a list of token ids, or a list of such lists. Text is trusted, as in other
+// servers: who writes a raw prompt writes its special tokens, too.
+func (o *object) prompts(m llama.Model, echo bool) []prompt {
+	const want = "a string, or an array of strings, of token ids or of arrays of token ids"
+	o.require("prompt")
+	raw := o.take("prompt")
+	if raw == nil {
+		return nil
+	}
+	var items []json.RawMessage
+	if kindOf(raw) == "a string" {
+		return o.textPrompts(m, echo, o.text("prompt"))
+	}
+	if json.Unmarshal(raw, &items) != nil {
+		o.failType("prompt", want, raw)
+		return nil
+	}
+	if len(items) == 0 {
+		o.failValue("prompt", "must not be empty")
+		return nil
+	}
+	switch kindOf(items[0]) {
+	case "a string":
+		return o.textPrompts(m, echo, o.strings("prompt", raw, want)...)
+	case "an array":
+		var prompts []prompt
+		for i, item := range items {
+			var list []json.RawMessage
+			name := fmt.Sprintf("prompt[%d]", i)
+			if json.Unmarshal(item, &list) != nil {
+				o.failType(name, "an array of token ids", item)
+				return nil
+			}
+			prompts = append(prompts, o.tokenPrompt(m, echo, name, list))
+		}
+		return prompts
+	}
+	return []prompt{o.tokenPrompt(m, echo, "prompt", items)}
+}
+
+func (o *object) textPrompts(m llama.Model, echo bool, texts ...string) []prompt {
+	if len(texts) > maxChoices {
+		o.failValue("prompt", "has %d entries, the most is %d", len(texts), maxChoices)
+		return nil
+	}
+	var prompts []prompt
+	for _, text := range texts {
+		tokens, err := m.Tokenize([]llama.Part{{Text: text, Trusted: true}}, true)
+		if err != nil {
+			o.failValue("prompt", "cannot be tokenized: %v", err)
+			return nil
+		}
+		if len(tokens) == 0 {
+			o.failValue("prompt", "must not be empty")
+			return nil
+		}
+		p := prompt{tokens: tokens}
+		if echo {
+			p.echo = text
+		}
+		prompts = append(prompts, p)
+	}
+	return prompts
+}
+
+// tokenPrompt reads token ids, which are used as they are.
+func (o *object) tokenPrompt(m llama.Model, echo bool, name string, list []json.RawMessage) prompt {
+	if len(list) == 0 {
+		o.failValue(name, "must not be empty")
+	}
+	p := prompt{tokens: make([]sampler.Token, 0, len(list))}
+	var text []byte
+	for i, raw := range list {
+		item := fmt.Sprintf("%s[%d]", name, i)
+		t := o.token(item, raw)
+		if int(t) >= m.Vocab() {
+			o.failValue(item, "is %d, must be a token in [0, %d]", t, m.Vocab()-1)
+		}
+		if *o.err != nil {
+			return p
+		}
+		p.tokens = append(p.tokens, t)
+		if echo && m.Kind(t) == llama.Normal {
+			text = append(text, m.Piece(t)...)
+		}
+	}
+	p.echo = validUTF8(text)
+	return p
+}
+
+// textWire writes completions.
+type textWire struct {
+	head     head
+	prompts  []prompt
+	n        int
+	logprobs *logprobs
+	// offsets are where the next token of each choice begins.
+	offsets []offset
+}
+
+func newTextWire(c *call) *textWire {
+	return &textWire{
+		head:    newHead(newID("cmpl-"), "text_completion", c.model),
+		prompts: c.prompts, n: c.n,
+		logprobs: newLogprobs(c),
+		offsets:  make([]offset, c.choices()),
+	}
+}
+
+type textCompletion struct {
+	head
+	Choices []textChoice `json:"choices"`
+	usageField
+}
+
+type textChoice struct {
+	Text         string        `json:"text"`
+	Index        int           `json:"index"`
+	Logprobs     *textLogprobs `json:"logprobs"`
+	FinishReason *llama.Finish `json:"finish_reason"`
+}
+
+func (w *textWire) one(c textChoice, usage usageField) any {
+	return textCompletion{w.head, []textChoice{c}, usage}
+}
+
+// echo is the text before the answer of choice i.
+func (w *textWire) echo(i int) string { return w.prompts[i/w.n].echo }
+
+func (w *textWire) open(i int, usage usageField) any {
+	if echo := w.echo(i); echo != "" {
+		return w.one(textChoice{Index: i, Text: echo}, usage)
+	}
+	return nil
+}
+
+func (w *textWire) text(i int, text string, tokens []llama.Sampled, usage usageField) any {
+	return w.one(textChoice{Index: i, Text: text, Logprobs: w.logprobs.text(tokens, &w.offsets[i])}, usage)
+}
+
+func (w *textWire) finish(i int, f llama.Finish, usage usageField) any {
+	return w.one(textChoice{Index: i, FinishReason: &f}, usage)
+}
+
+func (w *textWire) end(usage usageField) any {
+	return textCompletion{w.head, []textChoice{}, usage}
+}
+
+func (w *textWire) whole(answers []answer, usage usageField) any {
+	choices := make([]textChoice, len(answers))
+	for i := range answers {
+		a := &answers[i]
+		choices[i] = textChoice{
+			Text:         w.echo(i) + a.text.String(),
+			Index:        i,
+			Logprobs:     w.logprobs.text(a.tokens, &w.offsets[i]),
+			FinishReason: &a.finish,
+		}
+	}
+	return textCompletion{w.head, choices, usage}
+}

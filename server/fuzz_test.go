@@ -1,0 +1,96 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"aim/llama"
+	"aim/llama/llamatest"
+)
+
+// FuzzParse: any body is a call within its bounds or an error that tells the client what is wrong. Nothing panics, and
+// nothing that a client sends is the server's fault.
+func FuzzParse(f *testing.F) {
+	s := start(f, options{engine: llama.Config{Slots: 2, Context: 64, Batch: 64, Queue: 8}, sigma: 1, decoder: llamatest.Options{}})
+	for _, c := range badFields {
+		if len(c.fields) < 200 {
+			f.Add([]byte(chatBody("x", c.fields)))
+			f.Add([]byte(`{"prompt": "x", ` + c.fields + `}`))
+		}
+	}
+	for _, body := range []string{
+		`{"prompt": [[1, 2], [3]], "n": 2, "echo": true, "messages": [{"role": "tool", "content": [{"type": "text", "text": "x"}]}]}`,
+		`{"prompt": "<|end|>", "logprobs": 3, "messages": [{"role": "user", "content": "<|end|>", "name": "<|"}], "seed": -9223372036854775808}`,
+		`{"model": "fake/imposed", "prompt": [1], "messages": [{"role": "user", "content": ""}], "aim": {"utility": {"sigma": 2},
+			"focus": [{"text": "water", "sigma": 4, "direction": "lower"}, {"tokens": [1], "sigma": 0}, {"all": true, "sigma": 1e-300}]}}`,
+		"null", "[]", "{", "\xff", `{"stop": {}}`, `{"\u0000": "\ud800"}`,
+	} {
+		f.Add([]byte(body))
+	}
+	parsers := []func(*object) (*call, error){s.api.parseChat, s.api.parseCompletion}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, parse := range parsers {
+			o, err := parseBody(body)
+			var c *call
+			if err == nil {
+				c, err = parse(o)
+			}
+			if err != nil {
+				if e := asAPIError(err); e.status < 400 || e.status > 499 || e.message == "" || len(e.message) > 2000 {
+					t.Fatalf("%q: %v is %d", body, err, e.status)
+				}
+				continue
+			}
+			if n := c.choices(); n < 1 || n > 10 || len(c.requests()) != n {
+				t.Fatalf("%q: %d choices, %d requests", body, n, len(c.requests()))
+			}
+			for _, r := range c.requests() {
+				check(t, r, c.model)
+			}
+		}
+	})
+}
+
+// check makes sure that the engine has nothing to object to a request.
+func check(t *testing.T, r llama.Request, m *served) {
+	t.Helper()
+	if err := r.Params.Validate(fake.Vocab()); err != nil {
+		t.Fatal(err)
+	}
+	if r.Params.Utility.Sigma < m.Sigma {
+		t.Fatalf("σ = %v, %v is imposed", r.Params.Utility.Sigma, m.Sigma)
+	}
+	if len(r.Prompt) < 1 || len(r.Prompt) >= 64 || r.MaxTokens < 0 {
+		t.Fatalf("%d prompt tokens, at most %d more", len(r.Prompt), r.MaxTokens)
+	}
+	for _, token := range r.Prompt {
+		if token < 0 || int(token) >= fake.Vocab() {
+			t.Fatalf("token %d", token)
+		}
+	}
+}
+
+// FuzzServe: the same, over HTTP and to the end of the answer.
+func FuzzServe(f *testing.F) {
+	s := start(f, options{engine: llama.Config{Slots: 2, Context: 32, Batch: 64, Queue: 8}})
+	f.Add([]byte(chatBody("hello", `"stream": true, "n": 2`)))
+	f.Add([]byte(`{"prompt": "hello<|ctl|>", "stream": true, "logprobs": 1, "aim": {"focus": [{"text": "water", "sigma": 9}]}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, path := range []string{chatPath, textPath} {
+			r := s.do(t, "POST", path, string(body))
+			switch {
+			case r.status >= http.StatusInternalServerError || r.status == http.StatusTooManyRequests:
+				t.Fatalf("%s %q: %d %s", path, body, r.status, r.body)
+			case r.status != http.StatusOK:
+				failed(t, r.body)
+			case r.header.Get("Content-Type") == "text/event-stream":
+				assemble(t, r)
+			default:
+				if len(decode[completion](t, r.body).Choices) == 0 {
+					t.Fatal(errors.New(r.body))
+				}
+			}
+		}
+	})
+}

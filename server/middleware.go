@@ -1,0 +1,106 @@
+package server
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"aim/llama"
+)
+
+// record is what the request log says of a request: never what was asked or answered.
+type record struct {
+	id     string
+	model  string
+	usage  usage
+	status int // where it differs from the one sent
+	code   string
+	cause  error
+}
+
+const recordKey = "aim.record"
+
+func recordOf(c *gin.Context) *record {
+	r, _ := c.Get(recordKey)
+	rec, ok := r.(*record)
+	if !ok {
+		panic("server: a handler runs without the middleware")
+	}
+	return rec
+}
+
+// requestID is what a proxy may call a request.
+var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+// observe names each request and logs it, one line when it is over.
+func (s *Server) observe(c *gin.Context) {
+	began := time.Now()
+	r := &record{id: c.GetHeader("X-Request-Id")}
+	if !requestID.MatchString(r.id) {
+		r.id = "req-" + strings.ToLower(rand.Text())
+	}
+	c.Set(recordKey, r)
+	c.Header("X-Request-Id", r.id)
+	defer func() {
+		attrs := []slog.Attr{
+			slog.String("method", c.Request.Method), slog.String("path", clip(c.Request.URL.Path)),
+			slog.Int("status", c.Writer.Status()), slog.Duration("duration", time.Since(began)), slog.String("request", r.id),
+		}
+		if r.status != 0 {
+			attrs[2] = slog.Int("status", r.status)
+		}
+		if r.code != "" {
+			attrs = append(attrs, slog.String("code", r.code))
+		}
+		if r.model != "" {
+			attrs = append(attrs, slog.String("model", r.model),
+				slog.Int("prompt_tokens", r.usage.Prompt), slog.Int("completion_tokens", r.usage.Completion))
+		}
+		level := slog.LevelInfo
+		if r.cause != nil {
+			level = slog.LevelError
+			attrs = append(attrs, slog.Any("cause", r.cause))
+		}
+		s.log.LogAttrs(c.Request.Context(), level, "request", attrs...)
+	}()
+	c.Next()
+}
+
+// recovered answers a panic with a 500. One in the middle of a stream aborts the connection, so that the client does not
+// take the answer for complete.
+func (s *Server) recovered(c *gin.Context) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(p)
+		}
+		s.log.Error("panic", slog.Any("panic", p), slog.String("request", recordOf(c).id), slog.String("stack", string(debug.Stack())))
+		err := fmt.Errorf("%w: %v", llama.ErrInternal, p)
+		if c.Writer.Written() {
+			s.report(c, asAPIError(err), err)
+			panic(http.ErrAbortHandler)
+		}
+		c.Abort()
+		s.fail(c, err)
+	}()
+	c.Next()
+}
+
+// admitting refuses new work once the server drains.
+func (s *Server) admitting(c *gin.Context) {
+	if s.draining.Load() {
+		c.Abort()
+		s.fail(c, llama.ErrClosed)
+	}
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/http"
+
+	"aim/sampler"
+)
+
+// This file decides who sets what. Utility is the owner's: the served model imposes it, and a request may ask for a
+// larger σ, which lowers quality, but not for a smaller one. Where nothing is imposed, the caller is the owner. The draw and
+// the focus are the caller's. The owner's secret meets utility only, and the caller's seed never does.
+
+// utility is the modulation in force for a request that asks for sigma, or for none where that is nil. Its key depends on
+// the effective σ: two σ on one noise field would let a caller solve for the raw logits.
+func (m *served) utility(sigma *float64, secret []byte) (sampler.Utility, error) {
+	effective := m.Sigma
+	if sigma != nil {
+		if *sigma < m.Sigma {
+			const param = "aim.utility.sigma"
+			return sampler.Utility{}, &apiError{
+				status: http.StatusForbidden, kind: typePermission, param: param, code: "utility_imposed",
+				message: fmt.Sprintf("%s is %v, the model %s imposes at least %v", param, *sigma, m.ID, m.Sigma),
+			}
+		}
+		effective = *sigma
+	}
+	return sampler.Utility{Sigma: effective, Key: sampler.UtilityKey(secret, m.ID, effective)}, nil
+}
+
+// newSeed draws a seed for a request without one.
+func newSeed() seed {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return seed{value: binary.LittleEndian.Uint64(b[:])}
+}
+
+// choice is the seed of the i-th draw from one prompt: that of the first is the caller's own, so that n does not change it.
+func (s seed) choice(i int) uint64 {
+	if i == 0 {
+		return s.value
+	}
+	// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) sets the draws of neighbouring seeds apart.
+	z := s.value + uint64(i)*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// focusKey is the key of a request's focus. Without a seed it comes from the request itself, so that asking again averages
+// nothing away.
+func (s seed) focusKey(prompt []sampler.Token, focus []sampler.Focus) sampler.Key {
+	if s.given || len(focus) == 0 {
+		return sampler.FocusKey(s.value)
+	}
+	h := sha256.New()
+	add := func(n uint64) { h.Write(binary.LittleEndian.AppendUint64(nil, n)) }
+	tokens := func(list []sampler.Token) {
+		add(uint64(len(list)))
+		for _, t := range list {
+			add(uint64(t))
+		}
+	}
+	tokens(prompt)
+	for _, f := range focus {
+		add(uint64(f.Direction))
+		add(math.Float64bits(f.Sigma))
+		add(uint64(len(f.Targets))) // 0 for all
+		for _, target := range f.Targets {
+			tokens(target)
+		}
+	}
+	return sampler.FocusKey(binary.LittleEndian.Uint64(h.Sum(nil)))
+}

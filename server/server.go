@@ -1,0 +1,254 @@
+// Package server is the HTTP API: OpenAI's chat completions, completions and models, with the extension aim that
+// modulates an answer.
+//
+// A request goes through it in one direction: request.go and its neighbours make a call that can be generated of JSON,
+// policy.go bounds its modulation, generate.go runs its choices and merges what they yield, and a reply writes that as one
+// JSON document or as server-sent events, in the shapes of an endpoint's wire. Errors of all packages meet in the table of
+// errors.go. This is the only package that knows Gin and go-sse.
+package server
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"aim/internal/chat"
+	"aim/llama"
+)
+
+// Model is what a name in /v1/models serves.
+type Model struct {
+	// ID is the name.
+	ID string
+	// Engine runs it; several models may share one.
+	Engine *llama.Engine
+	// Template renders its conversations; without one the model only completes text.
+	Template *chat.Template
+	// Created is told to clients.
+	Created time.Time
+	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it.
+	Sigma float64
+}
+
+// Config is what a Server serves, and how. Zero fields take the defaults given.
+type Config struct {
+	// Models are served under their names; requests that name none get the first.
+	Models []Model
+	// Secret is the owner's, from which the keys of utility noise are derived.
+	Secret []byte
+	// Log gets a line for each request, without its text; default slog.Default().
+	Log *slog.Logger
+	// MaxBody bounds a request's body in bytes; default 4 MiB.
+	MaxBody int64
+	// KeepAlive is how long a stream may be silent before a comment is sent, also while it waits for its first token;
+	// default 15 s. Negative sends none.
+	KeepAlive time.Duration
+	// Patience is how long one read or write may wait for a client; default one minute. It takes the place of
+	// http.Server's ReadTimeout and WriteTimeout, which bound whole requests and would cut long answers off.
+	Patience time.Duration
+}
+
+// Server answers requests. Its methods are safe for concurrent use.
+type Server struct {
+	models    []*served
+	gates     map[*llama.Engine]*gate
+	secret    []byte
+	log       *slog.Logger
+	maxBody   int64
+	keepAlive time.Duration
+	patience  time.Duration
+	draining  atomic.Bool
+}
+
+// served is a Model with what is derived from it.
+type served struct {
+	Model
+	fingerprint string
+}
+
+// New returns a Server over engines that run elsewhere.
+func New(cfg Config) *Server {
+	s := &Server{
+		gates:     map[*llama.Engine]*gate{},
+		secret:    cfg.Secret,
+		log:       cfg.Log,
+		maxBody:   cfg.MaxBody,
+		keepAlive: cfg.KeepAlive,
+		patience:  cfg.Patience,
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.maxBody == 0 {
+		s.maxBody = 4 << 20
+	}
+	if s.keepAlive == 0 {
+		s.keepAlive = 15 * time.Second
+	}
+	if s.patience == 0 {
+		s.patience = time.Minute
+	}
+	for _, m := range cfg.Models {
+		s.models = append(s.models, &served{m, fingerprint(m)})
+		size := m.Engine.Config()
+		s.gates[m.Engine] = &gate{free: size.Slots + size.Queue}
+	}
+	return s
+}
+
+// Drain makes new requests fail with 503, and /health with them; those that run go on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// releaseMode silences Gin, which by default prints its routes to the standard output. There is no switch but the global
+// one.
+var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
+// Handler returns the routes.
+func (s *Server) Handler() http.Handler {
+	releaseMode()
+	r := gin.New()
+	_ = r.SetTrustedProxies(nil) // no address is looked at, so none may be claimed; fails for malformed ones only
+	r.RedirectTrailingSlash = false
+	r.HandleMethodNotAllowed = true
+	r.Use(s.observe, s.recovered)
+	r.NoRoute(func(c *gin.Context) {
+		s.fail(c, notFound("", "not_found", "there is no %s", clip(c.Request.URL.Path)))
+	})
+	r.NoMethod(func(c *gin.Context) {
+		e := invalid("", "method_not_allowed", "%s does not answer %s", clip(c.Request.URL.Path), clip(c.Request.Method))
+		e.status = http.StatusMethodNotAllowed
+		s.fail(c, e)
+	})
+	r.GET("/", s.root)
+	r.GET("/health", s.health)
+	r.HEAD("/health", s.health)
+	v1 := r.Group("/v1", s.admitting)
+	v1.GET("/models", s.listModels)
+	v1.GET("/models/*id", s.getModel) // names contain slashes
+	v1.POST("/chat/completions", s.chatCompletions)
+	v1.POST("/completions", s.completions)
+	return r
+}
+
+func (s *Server) root(c *gin.Context) {
+	c.String(http.StatusOK, "Aim serves language models over the OpenAI API and modulates them: POST /v1/chat/completions, /v1/completions; GET /v1/models, /health\n")
+}
+
+// health answers without asking an engine, which may be at work on a long prompt.
+func (s *Server) health(c *gin.Context) {
+	type health struct {
+		Status string `json:"status"`
+	}
+	if s.draining.Load() {
+		writeJSON(c, http.StatusServiceUnavailable, health{"draining"})
+		return
+	}
+	writeJSON(c, http.StatusOK, health{"ok"})
+}
+
+// modelInfo is an entry of /v1/models.
+type modelInfo struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+func (m *served) info() modelInfo { return modelInfo{m.ID, "model", m.Created.Unix(), "aim"} }
+
+func (s *Server) listModels(c *gin.Context) {
+	list := struct {
+		Object string      `json:"object"`
+		Data   []modelInfo `json:"data"`
+	}{"list", []modelInfo{}}
+	for _, m := range s.models {
+		list.Data = append(list.Data, m.info())
+	}
+	writeJSON(c, http.StatusOK, list)
+}
+
+func (s *Server) getModel(c *gin.Context) {
+	m, err := s.find(strings.TrimPrefix(c.Param("id"), "/"))
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	writeJSON(c, http.StatusOK, m.info())
+}
+
+// complete serves a request for an answer: parse it, then generate it in the form it asks for.
+func (s *Server) complete(c *gin.Context, parse func(*object) (*call, error)) {
+	call, err := s.parse(c, parse)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	if !call.stream {
+		if err := s.run(c, call, newWhole(c, call, s.patience)); err != nil {
+			s.fail(c, err)
+		}
+		return
+	}
+	st, err := newStream(c, call, s.patience)
+	if err == nil {
+		err = s.run(c, call, st)
+	}
+	switch {
+	case err == nil:
+	case st == nil || !st.started:
+		s.fail(c, err)
+	default:
+		e := asAPIError(err)
+		s.report(c, e, err)
+		if e.status != statusGone {
+			_ = st.fail(e) // that the client also left changes nothing
+		}
+	}
+}
+
+// parse reads the body.
+func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*call, error) {
+	control := http.NewResponseController(c.Writer)
+	// A writer without deadlines, as in tests, has no client that could be slow.
+	_ = control.SetReadDeadline(time.Now().Add(s.patience))
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, s.maxBody))
+	if err == nil { // else the deadline holds for what is left of the body, too, which net/http reads before it answers
+		_ = control.SetReadDeadline(time.Time{})
+	}
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, invalid("", "invalid_body", "the body could not be read: %v", err)
+	}
+	o, err := parseBody(body)
+	if err != nil {
+		return nil, err
+	}
+	call, err := parse(o)
+	if err != nil {
+		return nil, err
+	}
+	s.logUnread(o, recordOf(c).id)
+	return call, nil
+}
+
+// run generates the answer to a call.
+func (s *Server) run(c *gin.Context, call *call, r reply) error {
+	rec := recordOf(c)
+	rec.model = call.model.ID
+	var err error
+	rec.usage, err = s.generate(c.Request.Context(), call, r)
+	if gone := c.Request.Context().Err(); gone != nil {
+		return gone // whatever else failed, failed because of it
+	}
+	return err
+}
