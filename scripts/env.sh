@@ -55,6 +55,13 @@ link "$nlohmann" "$include/nlohmann"
 link "$stb" "$include/stb"
 link "$malgo/miniaudio.h" "$include/miniaudio/miniaudio.h"
 
+# The number is raised with every change of relax.h.
+relax=$include/aim-relax-2.h
+if ! cmp -s scripts/relax.h "$relax"; then
+	cp scripts/relax.h "$relax.$$"
+	mv "$relax.$$" "$relax"
+fi
+
 # x86_flags names this processor: the -march that "native" stands for, and each feature in which it differs from that
 # name. "native" itself would let one build cache mix the objects of different processors. AMX counts as absent: the
 # binding's module lacks the Go file that would compile ggml's AMX sources, so they would fail to link.
@@ -87,7 +94,7 @@ cpu_flags() {
 opt="-O3 ${AIM_CPU_FLAGS-$(cpu_flags)}"
 cat <<EOF
 export CGO_ENABLED=1
-export CGO_CFLAGS='$opt'
+export CGO_CFLAGS='$opt -include $relax'
 export CGO_CXXFLAGS='$opt'
 export CGO_CPPFLAGS='-I$include -I$ollama/llama/llama.cpp/include -I$ollama/ml/backend/ggml/ggml/include'
 EOF

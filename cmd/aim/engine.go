@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"aim/internal/chat"
+	"aim/internal/state"
+	"aim/llama"
+	"aim/llama/cpp"
+	"aim/models"
+)
+
+// defaultContext is the context of a sequence where neither --ctx nor the model says less.
+const defaultContext = 4096
+
+// engineOptions say which model to load and how to run it.
+type engineOptions struct {
+	model, template, stateDir                        string
+	slots, context, batch, threads, queue, gpuLayers int
+	unified                                          bool
+}
+
+// flags defines those that serve and run have in common.
+func (o *engineOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.model, "model", "", "path of a GGUF file, or name of a model in the models folder (default: the only one there)")
+	f.StringVar(&o.template, "chat-template", "", "file with a Jinja chat template, instead of the model's own")
+	f.StringVar(&o.stateDir, "state-dir", "", "folder of the owner's secret (default: $XDG_STATE_HOME/aim, ~/.local/state/aim)")
+	intVar(f, &o.context, "ctx", 0, 0, math.MaxInt32, fmt.Sprintf("tokens of one conversation, prompt and answer; 0 is %d, or what the model was trained on if that is less", defaultContext))
+	intVar(f, &o.batch, "batch", 512, 1, 1<<16, "most tokens of one decode")
+	intVar(f, &o.threads, "threads", runtime.GOMAXPROCS(0), 1, 512, "threads that compute")
+	intVar(f, &o.gpuLayers, "gpu-layers", -1, -1, math.MaxInt16, "layers to compute on a GPU, where there is one; -1 is all")
+	complete(cmd, "model", completeModels)
+}
+
+// sequenceFlags defines those that only matter for several conversations at once.
+func (o *engineOptions) sequenceFlags(f *pflag.FlagSet) {
+	intVar(f, &o.slots, "slots", 4, 1, 256, "conversations to answer at once")
+	intVar(f, &o.queue, "queue", 64, 0, 1<<16, "requests that may wait for a slot; beyond it they are refused with status 429")
+	f.BoolVar(&o.unified, "unified-kv", false, "keep all conversations in one KV cache, to share prefixes without a copy")
+}
+
+// engine is a loaded model, ready to answer.
+type engine struct {
+	*llama.Engine
+	// name is the model's name; the wire calls it id.
+	name string
+	// template is nil where neither the model nor the user has one.
+	template *chat.Template
+	secret   []byte
+
+	model   *cpp.Model
+	decoder *cpp.Decoder
+}
+
+// openEngine loads the model and makes room for its sequences. progress, when set, hears how much is loaded.
+func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, err error) {
+	path, err := o.find()
+	if err != nil {
+		return nil, err
+	}
+	e = &engine{name: models.Name(path)}
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if e.secret, err = o.secret(); err != nil {
+		return e, err
+	}
+	if e.model, err = cpp.Load(path, cpp.ModelOptions{GPULayers: driverLayers(o.gpuLayers), Progress: progress}); err != nil {
+		return e, err
+	}
+	if o.context, err = o.boundedContext(e); err != nil {
+		return e, err
+	}
+	if e.template, err = o.compile(e.model); err != nil {
+		return e, err
+	}
+	e.decoder, err = e.model.NewDecoder(cpp.DecoderOptions{
+		Slots: o.slots, Context: o.context, Batch: o.batch, Threads: o.threads, Unified: o.unified,
+	})
+	if err != nil {
+		return e, err
+	}
+	e.Engine = llama.New(e.model, e.decoder, llama.Config{Slots: o.slots, Context: o.context, Batch: o.batch, Queue: o.queue})
+	return e, nil
+}
+
+// close frees everything. The engine must not be running.
+func (e *engine) close() {
+	if e.decoder != nil {
+		e.decoder.Close()
+	}
+	if e.model != nil {
+		e.model.Close()
+	}
+}
+
+// start runs the engine until the function that it returns is called, which waits for its end.
+func (e *engine) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = e.Run(ctx) // always nil
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// check tells what cannot be right whatever the model.
+func (o *engineOptions) check() error {
+	if o.batch < o.slots {
+		return usageError{fmt.Errorf("--batch %d is less than --slots %d: every conversation needs a place in a decode", o.batch, o.slots)}
+	}
+	return nil
+}
+
+func (o *engineOptions) find() (string, error) {
+	dir, err := models.Folder()
+	if err != nil {
+		return "", err
+	}
+	path, err := models.Find(dir, o.model)
+	var missing *models.NotFoundError
+	if errors.As(err, &missing) && len(missing.Have) == 0 {
+		return "", fmt.Errorf("%w; `make model` fetches a small one", err)
+	}
+	return path, err
+}
+
+func (o *engineOptions) secret() ([]byte, error) {
+	dir := o.stateDir
+	if dir == "" {
+		var err error
+		if dir, err = state.Dir(); err != nil {
+			return nil, err
+		}
+	}
+	return state.Secret(dir)
+}
+
+// boundedContext is the context in force. More than the model was trained on would only give nonsense.
+func (o *engineOptions) boundedContext(e *engine) (int, error) {
+	trained := e.model.TrainContext()
+	switch {
+	case o.context == 0:
+		return min(defaultContext, trained), nil
+	case o.context > trained:
+		return 0, usageError{fmt.Errorf("--ctx %d is more than the %d tokens that %s was trained on", o.context, trained, e.name)}
+	}
+	return o.context, nil
+}
+
+// compile returns the chat template, nil where there is none.
+func (o *engineOptions) compile(m *cpp.Model) (*chat.Template, error) {
+	source := m.ChatTemplate()
+	if o.template != "" {
+		text, err := os.ReadFile(o.template)
+		if err != nil {
+			return nil, fmt.Errorf("--chat-template: %w", err)
+		}
+		source = string(text)
+	}
+	if source == "" {
+		return nil, nil //nolint:nilnil // no template is not an error
+	}
+	return chat.Compile(source, chat.Options{BOS: m.BOS(), EOS: m.EOS(), Specials: m.Specials()})
+}
+
+// driverLayers translates the number of layers to offload: the driver's zero value is all of them.
+func driverLayers(flag int) int {
+	switch flag {
+	case -1:
+		return 0
+	case 0:
+		return -1
+	}
+	return flag
+}
+
+// progressLine shows on a terminal how much of a model is loaded, and nothing elsewhere.
+func progressLine(w io.Writer, name string) (show func(fraction float64)) {
+	if !isTerminal(w) {
+		return nil
+	}
+	last := -1
+	return func(fraction float64) {
+		percent := int(100 * fraction)
+		if percent == last {
+			return
+		}
+		last = percent
+		if percent < 100 {
+			fmt.Fprintf(w, "\rloading %s %3d %%", name, percent)
+		} else {
+			fmt.Fprintf(w, "\r\x1b[K") // the line has done its duty
+		}
+	}
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}

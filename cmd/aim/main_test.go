@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// try runs a command line without a model folder and returns what it prints.
+func try(t *testing.T, stdin string, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out bytes.Buffer
+	err = run(t.Context(), args, streams{strings.NewReader(stdin), &out, t.Output()})
+	return out.String(), err
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	t.Setenv("AIM_MODELS", t.TempDir())
+	for _, c := range []struct {
+		line, want string
+		code       int
+	}{
+		{"frobnicate", `unknown command "frobnicate"`, 2},
+		{"serve --frobnicate", "unknown flag: --frobnicate", 2},
+		{"serve here", `unknown command "here"`, 2},
+		{"version --model", "unknown flag: --model", 2},
+		{"serve --slots 0", `"0" for "--slots" flag: want a whole number from 1 to 256`, 2},
+		{"serve --slots many", `"many" for "--slots" flag: want a whole number from 1 to 256`, 2},
+		{"serve --sigma -1", `"-1" for "--sigma" flag: want a number in [0, 100]`, 2},
+		{"serve --sigma NaN", `"NaN" for "--sigma" flag: want a number in [0, 100]`, 2},
+		{"run --temperature 2.1", `"2.1" for "--temperature" flag: want a number in [0, 2]`, 2},
+		{"serve --log-level loud", `"loud" for "--log-level" flag: want one of info, debug, warn, error`, 2},
+		{"serve --drain-timeout -1s", "--drain-timeout -1s: want at least 0", 2},
+		{"serve --addr 8080", `--addr "8080": want host:port`, 2},
+		{"serve --slots 8 --batch 4", "--batch 4 is less than --slots 8", 2},
+		{"run --focus water hello", `--focus: "water" is not a word and a number`, 2},
+		{"run", "nothing to answer", 2},
+		{"serve --addr 127.0.0.1:0", "no model named", 1},
+		{"run --model gone hello", `no model "gone", neither a file nor a name`, 1},
+		{"serve --addr 256.0.0.1:0", "256.0.0.1", 1},
+	} {
+		_, err := try(t, "", strings.Fields(c.line)...)
+		if err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != c.code {
+			t.Errorf("aim %s: %v (exit code %d), want %q (%d)", c.line, err, exitCode(err), c.want, c.code)
+		}
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for line, want := range map[string]string{
+		"--help":       "aim run --focus water=4",
+		"serve --help": "--drain-timeout duration",
+		"run --help":   "/set focus water 4",
+		"models":       "make model",
+		"version":      "llama.cpp  from github.com/ollama/ollama v0.24.0",
+	} {
+		t.Setenv("AIM_MODELS", filepath.Join(t.TempDir(), "none"))
+		if out, err := try(t, "", strings.Fields(line)...); err != nil || !strings.Contains(out, want) {
+			t.Errorf("aim %s: %v, no %q in\n%s", line, err, want, out)
+		}
+	}
+}
+
+func TestModelsTellsWhatIsBroken(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("AIM_MODELS", dir)
+	if err := os.WriteFile(filepath.Join(dir, "page.gguf"), []byte("<html>not found</html>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := try(t, "", "models")
+	if err != nil || !strings.Contains(out, "page") || !strings.Contains(out, "broken: invalid GGUF format") {
+		t.Errorf("%v, shown\n%s", err, out)
+	}
+	if out, err := try(t, "", "__complete", "serve", "--model", ""); err != nil || !strings.HasPrefix(out, "page\n") {
+		t.Errorf("completion of --model: %v, %q", err, out)
+	}
+}
+
+func TestAnotherSecretIsRefusedBeforeTheModelIsLoaded(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("AIM_MODELS", dir)
+	t.Setenv("AIM_SECRET_FILE", filepath.Join(dir, "gone"))
+	if err := os.WriteFile(filepath.Join(dir, "m.gguf"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := try(t, "", "run", "hello"); err == nil || !strings.Contains(err.Error(), "AIM_SECRET_FILE") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBrokenModelEndsServe(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("AIM_MODELS", dir)
+	if err := os.WriteFile(filepath.Join(dir, "page.gguf"), []byte("<html>not found</html>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := try(t, "", "serve", "--addr", "127.0.0.1:0", "--state-dir", dir)
+	if err == nil || !strings.Contains(err.Error(), "page.gguf is not a GGUF file") || exitCode(err) != 1 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestServeEndsWhileLoading(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	o := serveOptions{addr: "127.0.0.1:0"}
+	o.model = filepath.Join(t.TempDir(), "never opened.gguf")
+	if e, err := load(ctx, o, new(bytes.Buffer)); e != nil {
+		t.Errorf("got %v, %v", e, err)
+	}
+}
+
+func TestScaled(t *testing.T) {
+	for want, v := range map[string]float64{
+		"0 B": 0, "999 B": 999, "1 kB": 1000, "98.4 MB": 98362432, "1 MB": 999999, "7.62 GB": 7615616512, "12 TB": 12e12,
+	} {
+		if got := scaled(v, "B"); got != want {
+			t.Errorf("scaled(%g) = %q, want %q", v, got, want)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	if got, want := quote(`it's "so"`), `'it'\''s "so"'`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

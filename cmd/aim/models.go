@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"aim/models"
+)
+
+func newModels() *cobra.Command {
+	return &cobra.Command{
+		Use:   "models",
+		Short: "List the models in the models folder",
+		Long: `Lists the GGUF files in the models folder ($AIM_MODELS, else $XDG_DATA_HOME/aim/models, by default
+~/.local/share/aim/models) with what their headers say, and what is wrong with those that cannot be used.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := models.Folder()
+			if err != nil {
+				return err
+			}
+			return listModels(cmd.OutOrStdout(), dir)
+		},
+	}
+}
+
+// listModels writes a table of the models in a folder.
+func listModels(w io.Writer, dir string) error {
+	paths, err := models.Files(dir)
+	if err != nil {
+		return err
+	}
+	if len(paths) == 0 {
+		_, err := fmt.Fprintf(w, "no models in %s; `make model` fetches a small one\n", dir)
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tSIZE\tPARAMETERS\tARCHITECTURE\tQUANTIZATION\tCONTEXT")
+	for _, path := range paths {
+		facts, err := models.Read(path)
+		if err != nil {
+			fmt.Fprintf(table, "%s\tbroken: %v\n", models.Name(path), err)
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\n", models.Name(path), scaled(float64(facts.Size), "B"),
+			scaled(float64(facts.Parameters), ""), facts.Architecture, facts.Quantization, facts.Context)
+	}
+	return table.Flush()
+}
+
+// scaled writes a quantity with three digits and a decimal prefix: 98.4 MB, 135 M, 7.62 G.
+func scaled(v float64, unit string) string {
+	prefixes := []string{"", "k", "M", "G", "T"}
+	i := 0
+	for v >= 999.5 && i < len(prefixes)-1 {
+		v /= 1000
+		i++
+	}
+	return fmt.Sprintf("%.3g %s%s", v, prefixes[i], unit)
+}
+
+// complete registers a completion of a flag that is known to exist.
+func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err) // a misspelt name here
+	}
+}
+
+// completeModels completes the name of a model, or the path of a file.
+func completeModels(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	dir, err := models.Folder()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	paths, err := models.Files(dir)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var names []cobra.Completion
+	for _, p := range paths {
+		names = append(names, models.Name(p))
+	}
+	return names, cobra.ShellCompDirectiveDefault
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// binding is the module whose version says which llama.cpp is inside.
+const binding = "github.com/ollama/ollama"
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the versions of aim, Go and the llama.cpp binding",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintf(w, "aim\t%s\n", version())
+			fmt.Fprintf(w, "go\t%s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(w, "llama.cpp\tfrom %s %s\n", binding, dependency(binding))
+			return w.Flush()
+		},
+	}
+}
+
+// version is the module's version with the commit it was built from, as far as the build knows them.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	text := info.Main.Version
+	if revision := settings["vcs.revision"]; revision != "" {
+		text += fmt.Sprintf(" (%.12s, %s", revision, settings["vcs.time"])
+		if settings["vcs.modified"] == "true" {
+			text += ", modified"
+		}
+		text += ")"
+	}
+	return text
+}
+
+// dependency is the version of a module in this build.
+func dependency(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, d := range info.Deps {
+		if d.Path == path {
+			return d.Version
+		}
+	}
+	return "unknown"
+}
