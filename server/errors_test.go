@@ -155,7 +155,7 @@ func TestBadFields(t *testing.T) {
 	}
 }
 
-// TestBadRequests are those that only one endpoint can refuse, and those of no endpoint.
+// TestBadRequests are those that only one endpoint can refuse, and those of no endpoint. It is long for its table.
 func TestBadRequests(t *testing.T) {
 	s := start(t, options{sigma: 0.5, server: Config{MaxBody: 64 << 10}})
 	message := func(m string) string { return `{"messages": [` + m + `]}` }

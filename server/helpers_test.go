@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -88,7 +89,15 @@ func start(t testing.TB, o options) *site {
 	log := &lockedBuffer{}
 	o.server.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	api := New(o.server)
-	s := &site{httptest.NewServer(api.Handler()), api, engine, log}
+	s := &site{httptest.NewUnstartedServer(api.Handler()), api, engine, log}
+	s.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		// With small buffers a client that does not read is soon noticed.
+		if err := c.(*net.TCPConn).SetWriteBuffer(4 << 10); err != nil {
+			t.Error(err)
+		}
+		return ctx
+	}
+	s.Start()
 	t.Cleanup(func() {
 		s.Close()
 		stop()

@@ -61,8 +61,12 @@ func TestChatLogprobs(t *testing.T) {
 	if last := raw.Content[len(raw.Content)-1]; decode[string](t, string(last["token"])) != "\uFFFD" {
 		t.Errorf("a piece of a rune is shown as %s", last["token"])
 	}
+}
 
-	// The same in a stream, piece by piece.
+// TestChatLogprobsStreamed: piece by piece they are those of the whole answer.
+func TestChatLogprobsStreamed(t *testing.T) {
+	s := start(t, options{})
+	raw := logprobsOf[chatLogprobFields](t, s.ask(t, "unicode", `"logprobs": true, "top_logprobs": 3`))
 	stream := s.ask(t, "unicode", `"logprobs": true, "top_logprobs": 3, "stream": true`)
 	var streamed []map[string]json.RawMessage
 	for _, c := range assemble(t, stream).chunks {
@@ -77,7 +81,10 @@ func TestChatLogprobs(t *testing.T) {
 	}) {
 		t.Errorf("streamed %d entries, whole %d", len(streamed), len(raw.Content))
 	}
+}
 
+func TestWhichChatLogprobs(t *testing.T) {
+	s := start(t, options{})
 	for fields, want := range map[string]string{
 		`"logprobs": true`:                     `{"token":"H"`,
 		`"logprobs": false`:                    "null",

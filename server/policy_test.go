@@ -28,7 +28,7 @@ func (s *site) babble(t testing.TB, maxTokens int, p sampler.Params) string {
 }
 
 // TestParametersReachTheSampler: each field does what the parameter of its name does, and absent ones have OpenAI's
-// defaults.
+// defaults. It is long for its table.
 func TestParametersReachTheSampler(t *testing.T) {
 	s := start(t, options{})
 	base := func() sampler.Params {

@@ -308,7 +308,7 @@ func TestEventsArriveAtOnce(t *testing.T) {
 
 // TestSlowReaders: clients who do not read their answers keep nobody else from getting one.
 func TestSlowReaders(t *testing.T) {
-	s := start(t, options{engine: llama.Config{Slots: 1, Context: 1 << 13, Batch: 64, Queue: 1}})
+	s := start(t, options{engine: llama.Config{Slots: 1, Context: 1 << 10, Batch: 64, Queue: 1}})
 	for range 2 {
 		s.open(t, chatBody("babble", `"stream": true, "logprobs": true, "top_logprobs": 20`))
 		eventually(t, "generated", func() bool { return s.engine.Stats().Busy == 0 })

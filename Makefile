@@ -1,0 +1,113 @@
+# Aim. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+# One thing at a time: two goals that both compile llama.cpp would do so twice.
+.NOTPARALLEL:
+
+# What `make run` serves, and what else it passes on: make run ADDR=0.0.0.0:80 ARGS="--slots 8 --sigma 0.5"
+ADDR ?= 127.0.0.1:8080
+MODEL ?= SmolLM2-135M-Instruct.Q4_1
+ARGS ?=
+
+# Time for each fuzz target, and which benchmarks run.
+FUZZTIME ?= 10s
+BENCH ?= .
+
+GOLANGCI := v2.15.0
+cache := $(or $(AIM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/aim)
+golangci := $(cache)/tools/golangci-lint-$(GOLANGCI)/golangci-lint
+venv := .venv
+
+# Every go command that may compile C runs behind this: other flags would compile llama.cpp again, which takes minutes.
+cgo := flags=$$(scripts/env.sh) && eval "$$flags" &&
+
+# The packages that need no C compiler are all but these.
+impure := ^aim/(llama/cpp|cmd/aim)$$
+pure = $$(CGO_ENABLED=0 go list ./... | grep -Ev '$(impure)')
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build model ## serve the default model on ADDR (127.0.0.1:8080), with further flags in ARGS
+	@exec bin/aim serve --model $(MODEL) --addr $(ADDR) $(ARGS)
+
+.PHONY: build
+build: deps ## build bin/aim; the first time compiles llama.cpp, which takes minutes
+	@$(cgo) go build -o bin/aim ./cmd/aim
+
+.PHONY: test
+test: test-go race test-llama test-e2e ## run all tests
+
+.PHONY: test-go
+test-go: deps ## test the pure Go packages, without a C compiler
+	@echo "== the pure packages, CGO_ENABLED=0"
+	CGO_ENABLED=0 go test $(pure)
+
+.PHONY: race
+race: deps ## test the pure Go packages under the race detector
+	@echo "== the pure packages, -race"
+	CGO_ENABLED=1 go test -race $(pure)
+
+.PHONY: test-llama
+test-llama: deps model ## test the driver and the program on the real model
+	@echo "== the driver and the program, on the real model"
+	$(cgo) go test ./llama/cpp ./cmd/aim
+
+.PHONY: test-e2e
+test-e2e: build model $(venv)/ready ## test the program end to end with the openai Python client
+	@echo "== the program, from the openai client"
+	$(venv)/bin/python -m pytest tests/e2e
+
+.PHONY: lint
+lint: deps $(golangci) ## check style and imports with golangci-lint
+	@$(cgo) $(golangci) run ./...
+
+.PHONY: fmt
+fmt: $(golangci) ## format the code
+	@$(golangci) fmt ./...
+
+.PHONY: fuzz
+fuzz: deps ## run each fuzz target for FUZZTIME (10s)
+	@set -e; for package in $(pure); do \
+	  for target in $$(CGO_ENABLED=0 go test -list '^Fuzz' $$package | grep ^Fuzz); do \
+	    echo "== $$package $$target"; \
+	    CGO_ENABLED=0 go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: deps model ## run the benchmarks: tokens/s, time to first token, cost of the sampler
+	@$(cgo) go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: cover
+cover: deps model ## print the test coverage of each package
+	@$(cgo) go test -cover -coverprofile bin/cover.out ./...
+	go tool cover -func bin/cover.out | tail -n 1
+
+.PHONY: env
+env: ## print the environment for plain go commands: eval "$(make env)"
+	@scripts/env.sh
+
+.PHONY: model
+model: deps ## fetch the default model into the models folder
+	@scripts/fetch-model
+
+.PHONY: deps
+deps: ## check for compilers and headers, and install what is missing
+	@scripts/deps
+
+.PHONY: clean
+clean: ## remove what was built here; models and the Go build cache stay
+	rm -rf bin $(venv)
+
+$(golangci):
+	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+
+$(venv)/ready: tests/e2e/requirements.txt
+	@scripts/deps
+	rm -rf $(venv)
+	python3 -m venv $(venv)
+	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
+	touch $@
