@@ -83,6 +83,7 @@ bench: deps model ## run the benchmarks: tokens/s, time to first token, cost of 
 
 .PHONY: cover
 cover: deps model ## print the test coverage of each package
+	@mkdir -p bin
 	@$(cgo) go test -cover -coverprofile bin/cover.out ./...
 	go tool cover -func bin/cover.out | tail -n 1
 
