@@ -381,7 +381,7 @@ func TestNotFinite(t *testing.T) {
 	e := llama.New(fake, notFinite{d}, llama.Config{Slots: 1})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	go e.Run(ctx) //nolint:errcheck // it returns nil
+	go e.Run(ctx)
 	if got := generate(t.Context(), e, llama.Request{Prompt: tokens(t, "a")}); !errors.Is(got.err, sampler.ErrNotFinite) {
 		t.Errorf("error %v", got.err)
 	}
@@ -403,18 +403,21 @@ func TestFullCachePreempts(t *testing.T) {
 	request := func(i int) llama.Request {
 		return llama.Request{Prompt: tokens(t, fmt.Sprintf("request %d", i)), MaxTokens: 60, Params: sampler.Params{Temperature: 1, Seed: uint64(i)}}
 	}
-	roomy := start(t, llama.Config{Slots: 4, Context: 256, Queue: 8}, llamatest.Options{})
-	tight := start(t, llama.Config{Slots: 4, Context: 256, Queue: 8}, llamatest.Options{Cells: 150})
+	roomy := start(t, llama.Config{Slots: 4, Context: 256}, llamatest.Options{})
+	g := newGate()
+	tight := start(t, llama.Config{Slots: 4, Context: 256, Queue: 8}, llamatest.Options{Cells: 150, Before: g.before})
 	var wg sync.WaitGroup
 	for i := range 8 {
+		want := generate(t.Context(), roomy, request(i))
 		wg.Go(func() {
-			want := generate(t.Context(), roomy, request(i))
 			got := generate(t.Context(), tight, request(i))
 			if got.err != nil || !slices.Equal(got.tokens, want.tokens) {
 				t.Errorf("request %d: %v, want %v", i, got, want)
 			}
 		})
 	}
+	eventually(t, "all are there at once", func() bool { s := tight.Stats(); return s.Busy+s.Queued == 8 })
+	close(g.open)
 	wg.Wait()
 	if s := tight.Stats(); s.PromptTokens <= roomy.Stats().PromptTokens {
 		t.Errorf("nothing was computed again: the cache was not tight: %+v", s)

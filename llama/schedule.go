@@ -1,6 +1,10 @@
 package llama
 
-import "aim/sampler"
+import (
+	"slices"
+
+	"aim/sampler"
+)
 
 // sequence is one answer in the making. The scheduler owns the fields named here; the rest of it belongs to the engine.
 type sequence struct {
@@ -25,7 +29,7 @@ type output struct {
 type scheduler struct {
 	batch, chunk int
 
-	// free holds slot numbers; waiting and running are in order of arrival.
+	// free holds slot numbers in ascending order; waiting and running are in order of arrival.
 	free             []int
 	waiting, running []*sequence
 	// full is set when the cache overflowed: nobody enters until somebody leaves.
@@ -37,7 +41,7 @@ type scheduler struct {
 
 func newScheduler(cfg Config) *scheduler {
 	s := &scheduler{batch: cfg.Batch, chunk: cfg.Chunk}
-	for slot := cfg.Slots - 1; slot >= 0; slot-- {
+	for slot := range cfg.Slots {
 		s.free = append(s.free, slot)
 	}
 	return s
@@ -52,13 +56,13 @@ func (s *scheduler) add(seq *sequence) {
 	s.waiting = append(s.waiting, seq)
 }
 
-// admit gives free slots to those who wait longest.
+// admit gives free slots, the lowest first, to those who wait longest. Drivers compute neighbouring slots together.
 func (s *scheduler) admit() {
 	for !s.full && len(s.waiting) > 0 && len(s.free) > 0 {
 		seq := s.waiting[0]
 		s.waiting = s.waiting[1:]
-		seq.slot = s.free[len(s.free)-1]
-		s.free = s.free[:len(s.free)-1]
+		seq.slot = s.free[0]
+		s.free = s.free[1:]
 		s.running = append(s.running, seq)
 	}
 }
@@ -149,17 +153,16 @@ func (s *scheduler) bySlot(slot int) *sequence {
 func (s *scheduler) vacate(seq *sequence) int {
 	slot := seq.slot
 	if slot >= 0 {
-		s.free = append(s.free, slot)
+		at, _ := slices.BinarySearch(s.free, slot)
+		s.free = slices.Insert(s.free, at, slot)
 		seq.slot = -1
 	}
 	return slot
 }
 
 func without(seqs []*sequence, seq *sequence) []*sequence {
-	for i, other := range seqs {
-		if other == seq {
-			return append(seqs[:i], seqs[i+1:]...)
-		}
+	if i := slices.Index(seqs, seq); i >= 0 {
+		return slices.Delete(seqs, i, i+1)
 	}
 	return seqs
 }

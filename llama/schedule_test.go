@@ -133,6 +133,26 @@ func TestAdmitInOrder(t *testing.T) {
 	}
 }
 
+// Neighbouring slots are cheapest to decode, so a hole is filled before a new end is opened.
+func TestAdmitLowestSlot(t *testing.T) {
+	s := newTestScheduler(4, 10, 10)
+	var seqs []*sequence
+	for range 4 {
+		seqs = append(seqs, arrive(s, 1))
+	}
+	s.admit()
+	for _, i := range []int{2, 0, 3} {
+		s.remove(seqs[i])
+	}
+	for _, want := range []int{0, 2, 3} {
+		seq := arrive(s, 1)
+		s.admit()
+		if seq.slot != want {
+			t.Errorf("slot %d, want %d", seq.slot, want)
+		}
+	}
+}
+
 func TestPreempt(t *testing.T) {
 	s := newTestScheduler(2, 10, 10)
 	old, young := arrive(s, 3), arrive(s, 3)

@@ -27,25 +27,12 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// version is the module's version with the commit it was built from, as far as the build knows them.
+// version is the module's version; built from a repository, it has the commit in it.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
 	}
-	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	text := info.Main.Version
-	if revision := settings["vcs.revision"]; revision != "" {
-		text += fmt.Sprintf(" (%.12s, %s", revision, settings["vcs.time"])
-		if settings["vcs.modified"] == "true" {
-			text += ", modified"
-		}
-		text += ")"
-	}
-	return text
+	return "unknown"
 }
 
 // dependency is the version of a module in this build.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"aim/llama"
@@ -40,8 +41,9 @@ type Decoder struct {
 
 	// next is the position that continues each sequence.
 	next []int
-	// wants says of each row of the last batch whether it has logits.
-	wants []bool
+	// order is the rows of the last batch in the order in which llama.cpp got them, place the inverse: where rows[i] went,
+	// -1 where it has no logits.
+	order, place []int
 }
 
 var _ llama.Decoder = (*Decoder)(nil)
@@ -127,10 +129,10 @@ func (d *Decoder) Decode(rows []llama.Row) error {
 		copy(d.next, next)
 		return nil
 	case 1:
-		d.wants = d.wants[:0]
+		d.place = d.place[:0]
 		return llama.ErrCacheFull
 	default:
-		d.wants = d.wants[:0]
+		d.place = d.place[:0]
 		return fmt.Errorf("llama_decode returned %d %s", code, thrown.String())
 	}
 }
@@ -157,35 +159,44 @@ func (d *Decoder) check(rows []llama.Row) ([]int, error) {
 	return next, nil
 }
 
-// fill writes the rows into the C batch.
+// fill writes the rows into the C batch, those of one sequence after the other by its number. With a buffer for each
+// sequence llama.cpp computes only consecutive numbers together, and takes any other order apart: sixteen rows in reverse
+// took 2.7 times as long.
 func (d *Decoder) fill(rows []llama.Row) {
 	n := len(rows)
+	d.order, d.place = d.order[:0], d.place[:0]
+	for i := range rows {
+		d.order = append(d.order, i)
+		d.place = append(d.place, -1)
+	}
+	slices.SortStableFunc(d.order, func(a, b int) int { return rows[a].Seq - rows[b].Seq })
+
 	tokens := unsafe.Slice(d.batch.token, n)
 	positions := unsafe.Slice(d.batch.pos, n)
 	counts := unsafe.Slice(d.batch.n_seq_id, n)
 	ids := unsafe.Slice(d.batch.seq_id, n)
 	logits := unsafe.Slice(d.batch.logits, n)
-	d.wants = d.wants[:0]
-	for i, r := range rows {
-		tokens[i] = C.llama_token(r.Token)
-		positions[i] = C.llama_pos(r.Pos)
-		counts[i] = 1
-		*ids[i] = C.llama_seq_id(r.Seq)
-		logits[i] = 0
+	for at, i := range d.order {
+		r := rows[i]
+		tokens[at] = C.llama_token(r.Token)
+		positions[at] = C.llama_pos(r.Pos)
+		counts[at] = 1
+		*ids[at] = C.llama_seq_id(r.Seq)
+		logits[at] = 0
 		if r.Logits {
-			logits[i] = 1
+			logits[at] = 1
+			d.place[i] = at
 		}
-		d.wants = append(d.wants, r.Logits)
 	}
 	d.batch.n_tokens = C.int32_t(n)
 }
 
 // Logits implements [llama.Decoder].
 func (d *Decoder) Logits(i int) []float32 {
-	if i < 0 || i >= len(d.wants) || !d.wants[i] {
+	if i < 0 || i >= len(d.place) || d.place[i] < 0 {
 		return nil
 	}
-	row := C.llama_get_logits_ith(d.ctx, C.int32_t(i))
+	row := C.llama_get_logits_ith(d.ctx, C.int32_t(d.place[i]))
 	return unsafe.Slice((*float32)(row), d.model.Vocab())
 }
 
