@@ -51,9 +51,9 @@ race: deps ## test the pure Go packages under the race detector
 	CGO_ENABLED=1 go test -race $(pure)
 
 .PHONY: test-llama
-test-llama: deps model ## test the driver and the program on the real model
+test-llama: deps model ## test the driver and the program on the real model, one after the other
 	@echo "== the driver and the program, on the real model"
-	$(cgo) go test ./llama/cpp ./cmd/aim
+	$(cgo) go test -p 1 ./llama/cpp ./cmd/aim
 
 .PHONY: test-e2e
 test-e2e: build model $(venv)/ready ## test the program end to end with the openai Python client

@@ -8,7 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-cc=${CC:-cc}
+cc=$(go env CC)
 cache=${AIM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/aim}
 include=$cache/include
 
@@ -66,9 +66,12 @@ fi
 # name. "native" itself would let one build cache mix the objects of different processors. AMX counts as absent: the
 # binding's module lacks the Go file that would compile ggml's AMX sources, so they would fail to link.
 x86_flags() {
-	native=$($cc -march=native -Q --help=target 2>/dev/null) || return 0
+	native=$($cc -march=native -Q --help=target 2>/dev/null || true)
 	name=$(echo "$native" | awk '$1 == "-march=" { print $2; exit }')
-	[ -n "$name" ] || return 0
+	if [ -z "$name" ]; then # not gcc: the level that AVX2 stands for, if the processor has it
+		grep -qsw avx2 /proc/cpuinfo && echo -march=x86-64-v3
+		return 0
+	fi
 	{
 		$cc "-march=$name" -Q --help=target | sed 's/^/name /'
 		echo "$native" | sed 's/^/native /'

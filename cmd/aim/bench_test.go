@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"aim/internal/chat"
 	"aim/internal/testmodel"
 	"aim/llama"
 	"aim/sampler"
@@ -94,8 +95,11 @@ func question(i int) string {
 
 func throughEngine(ctx context.Context, e *engine, i, answer int, ends map[sampler.Token]float64) (t timing) {
 	start := time.Now()
-	text := "<|im_start|>user\n" + question(i) + "<|im_end|>\n<|im_start|>assistant\n"
-	tokens, err := e.model.Tokenize([]llama.Part{{Text: text, Trusted: true}}, true)
+	parts, err := e.template.Render([]chat.Message{{Role: "user", Content: question(i)}})
+	if err != nil {
+		return timing{err: err}
+	}
+	tokens, err := e.model.Tokenize(parts, true)
 	if err != nil {
 		return timing{err: err}
 	}

@@ -202,7 +202,7 @@ func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Retry-After", "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = io.WriteString(w, `{"error":{"message":"the model is still loading","type":"server_error","param":null,"code":"loading"}}`)
+	_, _ = io.WriteString(w, `{"error":{"message":"the model is still loading","type":"service_unavailable_error","param":null,"code":"loading"}}`)
 }
 
 func newLogger(w io.Writer, level, form string) *slog.Logger {
