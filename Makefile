@@ -35,6 +35,7 @@ run: build model ## serve the default model on ADDR (127.0.0.1:8080), with furth
 
 .PHONY: build
 build: deps ## build bin/aim; the first time compiles llama.cpp, which takes minutes
+	@[ -x bin/aim ] || echo "building bin/aim; where llama.cpp was never compiled, this takes some minutes ..."
 	@$(cgo) go build -o bin/aim ./cmd/aim
 
 .PHONY: test
