@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -242,7 +243,6 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.loop.sched.admit()
 		e.count()
 		e.step()
-		e.count()
 	}
 }
 
@@ -272,12 +272,16 @@ func (e *Engine) receive(ctx context.Context) bool {
 // reap drops the sequences whose callers have left.
 func (e *Engine) reap() {
 	s := e.loop.sched
+	var gone []*sequence // nobody, as a rule: this runs before every decode
 	for _, list := range [][]*sequence{s.waiting, s.running} {
-		for _, seq := range append([]*sequence(nil), list...) {
+		for _, seq := range list {
 			if seq.ctx.Err() != nil {
-				e.drop(seq)
+				gone = append(gone, seq)
 			}
 		}
+	}
+	for _, seq := range gone {
+		e.drop(seq)
 	}
 }
 
@@ -409,13 +413,13 @@ func (e *Engine) forget(slot int) {
 func (e *Engine) end() {
 	e.Close()
 	s := e.loop.sched
-	for _, seq := range append(append([]*sequence(nil), s.running...), s.waiting...) {
+	for _, seq := range slices.Concat(s.running, s.waiting) {
 		e.drop(seq)
 		seq.box.put(Delta{}, ErrClosed)
 	}
-	e.count()
 }
 
+// count publishes how many sequences run and wait, for Stats.
 func (e *Engine) count() {
 	e.busy.Store(int64(len(e.loop.sched.running)))
 	e.queued.Store(int64(len(e.loop.sched.waiting)))

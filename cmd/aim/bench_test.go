@@ -45,12 +45,7 @@ func BenchmarkHTTP(b *testing.B) {
 			}).Handler())
 			defer web.Close()
 
-			ends := map[sampler.Token]float64{} // no end of the turn, so that every answer has the same length
-			for t := range sampler.Token(e.model.Vocab()) {
-				if e.model.Kind(t) == llama.End {
-					ends[t] = -100
-				}
-			}
+			ends := testmodel.NoEnd(e.model)
 			var direct, overHTTP, first time.Duration
 			for b.Loop() {
 				took, _ := streamAll(b, streams, func(i int) timing { return throughEngine(b.Context(), e, i, answer, ends) })

@@ -1,4 +1,4 @@
-// Package testmodel finds the real model that tests run on.
+// Package testmodel finds the real model that tests and benchmarks run on.
 package testmodel
 
 import (
@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"aim/llama"
 	"aim/models"
+	"aim/sampler"
 )
 
 // File is the name of the file that `make model` fetches.
@@ -28,4 +30,15 @@ func Path(t testing.TB) string {
 		t.Skipf("no real model at %s: run `make model`, or set AIM_TEST_MODEL", path)
 	}
 	return path
+}
+
+// NoEnd is a bias against all tokens that end an answer, so that every answer has the length asked for.
+func NoEnd(m llama.Model) map[sampler.Token]float64 {
+	bias := map[sampler.Token]float64{}
+	for t := range sampler.Token(m.Vocab()) {
+		if m.Kind(t) == llama.End {
+			bias[t] = -100
+		}
+	}
+	return bias
 }

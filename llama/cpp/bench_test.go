@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"aim/internal/testmodel"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -95,13 +96,7 @@ func engineRun(b *testing.B, m *Model, o DecoderOptions, prompt []sampler.Token,
 	go func() { ended <- e.Run(ctx) }()
 	defer func() { stop(); <-ended }()
 
-	// No end of the turn, so that every answer has the same length.
-	params.Bias = map[sampler.Token]float64{}
-	for tok := range sampler.Token(m.Vocab()) {
-		if m.Kind(tok) == llama.End {
-			params.Bias[tok] = -100
-		}
-	}
+	params.Bias = testmodel.NoEnd(m)
 	start := time.Now()
 	firsts := make(chan time.Duration)
 	for range o.Slots {
