@@ -74,6 +74,7 @@ type answer struct {
 	ctx     context.Context
 	sampler *sampler.Sampler
 	text    text
+	forced  []sampler.Token // what is left of Request.Forced
 	box     mailbox
 	max     int
 	usage   Usage
@@ -199,6 +200,11 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	if r.MaxTokens > 0 {
 		room = min(room, r.MaxTokens)
 	}
+	for _, t := range r.Forced {
+		if t < 0 || int(t) >= vocab {
+			return nil, &sampler.DomainError{Param: "forced", Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
+		}
+	}
 	s, err := sampler.New(r.Params, vocab)
 	if err != nil {
 		return nil, err
@@ -210,6 +216,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			ctx:     ctx,
 			sampler: s,
 			text:    text{stop: r.Stop},
+			forced:  r.Forced,
 			box:     newMailbox(),
 			max:     room,
 			usage:   Usage{PromptTokens: len(r.Prompt)},
@@ -335,7 +342,7 @@ func (e *Engine) failed(err error) {
 func (e *Engine) choose(st *step) {
 	defer recovered("sampling", &st.err)
 	a := st.seq.answer
-	choice, err := a.sampler.Sample(st.row)
+	choice, err := a.pick(st.row)
 	if err != nil {
 		st.err = err
 		return
@@ -368,6 +375,16 @@ func (e *Engine) choose(st *step) {
 		d.Tokens = append(d.Tokens, tokens...)
 		d.Usage = a.usage
 	}
+}
+
+// pick chooses the next token, or takes the one that the request forces.
+func (a *answer) pick(row []float32) (sampler.Choice, error) {
+	if len(a.forced) == 0 {
+		return a.sampler.Sample(row)
+	}
+	t := a.forced[0]
+	a.forced = a.forced[1:]
+	return a.sampler.Score(row, t)
 }
 
 // deliver hands a step's outcome to its reader. A place is freed before its reader hears of the end, so that who asks

@@ -81,6 +81,9 @@ type Request struct {
 	MaxTokens int
 	// Stop ends the answer before the first occurrence of any of these texts.
 	Stop []string
+	// Forced is what the answer begins with, whatever the sampler would choose: to see what the model makes of it. The
+	// sampler runs all the same, so that its log-probabilities and its observer describe these tokens, but draws nothing.
+	Forced []sampler.Token
 }
 
 // Finish says why an answer ended.

@@ -43,6 +43,10 @@ type Params struct {
 	// Seed starts the generator of the draw, and of nothing else.
 	Seed uint64
 
+	// Observer, when set, sees every raw row. It is for those to whom the unmodulated model belongs (calibration,
+	// evaluation), never for a caller.
+	Observer Observer
+
 	// Logprobs asks for the log-probability of the chosen token, and TopLogprobs in [0, 20] for that many of the most
 	// probable ones. Without Logprobs it must be 0; a vocabulary smaller than it gives as many as there are.
 	Logprobs    bool
@@ -99,6 +103,28 @@ type Mask interface {
 	Apply(logits []float32)
 	// Accept tells which token was chosen.
 	Accept(t Token)
+}
+
+// Observer looks at the steps of one answer from outside the pipeline. Each Sampler needs its own.
+type Observer interface {
+	// Observe sees a row as it left the model, before stage 1. It must neither change nor keep it.
+	Observe(raw []float32)
+	// Accept tells which token was chosen.
+	Accept(t Token)
+}
+
+// Counts are running totals of one Sampler, for metrics.
+type Counts struct {
+	// Steps is the number of rows sampled.
+	Steps uint64
+	// Flips is the number of steps at which utility noise replaced the model's best token.
+	Flips uint64
+	// Exact is the number of noise values computed to full precision.
+	Exact uint64
+	// Hits is the number of times the answer completed a target of a focus that raises.
+	Hits uint64
+	// Forced is the number of steps at which focus changed the best token.
+	Forced uint64
 }
 
 // Choice is the outcome of one step.

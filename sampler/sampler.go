@@ -22,6 +22,7 @@ type Sampler struct {
 	selection selection
 	entropy   *rand.Rand
 	report    report
+	counts    Counts
 }
 
 type biased struct {
@@ -93,18 +94,7 @@ func (s *Sampler) Prime(prompt []Token) {
 // Sample modulates row in place and chooses a token; the numbers are those of the package comment. The error is
 // [ErrNotFinite], [ErrNoCandidate] or [ErrRowLength]. At a temperature above 0 each call consumes one draw.
 func (s *Sampler) Sample(row []float32) (Choice, error) {
-	if len(row) != s.vocab {
-		return Choice{}, ErrRowLength
-	}
-	if err := checkRow(row); err != nil {
-		return Choice{}, err
-	}
-	s.applyUtility(row)      // 1
-	s.applyBias(row)         // 2
-	s.penalties.apply(row)   // 3
-	s.applyFocus(row)        // 4
-	s.applyMask(row)         // 5
-	top, err := largest(row) // 6
+	top, err := s.modulate(row)
 	if err != nil {
 		return Choice{}, err
 	}
@@ -117,6 +107,35 @@ func (s *Sampler) Sample(row []float32) (Choice, error) {
 		chosen = s.selection.draw(c, s.entropy.Float64()) // 11
 	}
 	return s.report.choice(row, top, chosen), nil // 12
+}
+
+// Score is Sample for a token that was chosen elsewhere: stages 7 to 11 do not run and no draw is consumed.
+func (s *Sampler) Score(row []float32, t Token) (Choice, error) {
+	top, err := s.modulate(row)
+	if err != nil {
+		return Choice{}, err
+	}
+	return s.report.choice(row, top, t), nil
+}
+
+// modulate runs stages 1 to 6 and returns the token with the largest logit.
+func (s *Sampler) modulate(row []float32) (Token, error) {
+	if len(row) != s.vocab {
+		return 0, ErrRowLength
+	}
+	if err := checkRow(row); err != nil {
+		return 0, err
+	}
+	s.counts.Steps++
+	if s.p.Observer != nil {
+		s.p.Observer.Observe(row)
+	}
+	s.applyUtility(row)    // 1
+	s.applyBias(row)       // 2
+	s.penalties.apply(row) // 3
+	s.applyFocus(row)      // 4
+	s.applyMask(row)       // 5
+	return largest(row)    // 6
 }
 
 func (s *Sampler) applyUtility(row []float32) {
@@ -155,4 +174,10 @@ func (s *Sampler) Accept(t Token) {
 	if s.p.Mask != nil {
 		s.p.Mask.Accept(t)
 	}
+	if s.p.Observer != nil {
+		s.p.Observer.Accept(t)
+	}
 }
+
+// Counts returns the totals so far.
+func (s *Sampler) Counts() Counts { return s.counts }
