@@ -32,15 +32,16 @@ func newFocus(f Focus, key Key, context *chain, moved *marks) (*focus, error) {
 }
 
 // apply moves the entry's targets: zᵢ ← zᵢ ± |εᵢ|. A token that several words ask for is moved once.
-func (e *focus) apply(row []float32) {
+func (e *focus) apply(v *view) {
 	if e.all != nil {
-		e.all.addAbs(row, e.shift)
+		e.all.addAbs(v.all(), e.shift)
+		v.rewritten()
 		return
 	}
 	e.moved.clear()
 	for i := range e.words {
 		if t := e.words[i].target(); e.moved.add(t) {
-			row[t] = float32(float64(row[t]) + e.shift*halfNormal(e.noise.uniform(t)))
+			v.set(t, noisy(v.at(t), e.shift, halfNormal(e.noise.uniform(t))))
 		}
 	}
 }
@@ -102,6 +103,9 @@ func (m *marks) clear() {
 		m.round = 1
 	}
 }
+
+// has reports whether t is in the set.
+func (m *marks) has(t Token) bool { return m.at[t] == m.round }
 
 // add reports whether t is new.
 func (m *marks) add(t Token) bool {

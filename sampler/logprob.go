@@ -16,10 +16,11 @@ func newReport(p *Params, vocab int) report {
 
 // choice describes the chosen token: its log-softmax ln p = z - ln Σ e^zⱼ over the whole row at temperature 1, and the most
 // probable tokens with theirs.
-func (r *report) choice(row []float32, top, chosen Token) Choice {
+func (r *report) choice(v *view, top, chosen Token) Choice {
 	if !r.on {
 		return Choice{Token: chosen}
 	}
+	row := v.all()
 	norm := logSum(row, row[top])
 	r.top = r.top[:0]
 	if cap(r.heap) > 0 {

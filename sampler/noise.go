@@ -6,81 +6,118 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
-// The noise of a token is read from AES-256 in counter mode. The block that is encrypted is
+// The noise of a token is read from AES-256 in counter mode, from two planes. The byte plane has one byte per token, the
+// leading bits of its uniform, which bound its noise; the word plane has the 32 bits that complete it. The block that is
+// encrypted is
 //
 //	bytes 0–10   the first 88 bits of the context's digest
-//	byte  11     the token's chunk, token / 4096
-//	bytes 12–15  2 + (token mod 4096) / 4, big endian
+//	byte  11     token / 8192, plus 128 in the word plane
+//	bytes 12–15  2 + (token mod 8192) / n, big endian, n = 16 tokens a block in the byte plane and 4 in the word plane
 //
-// and the four 32-bit words of its encryption are the uniforms of four neighbouring tokens. That is the key stream of GCM with
-// the first twelve bytes as nonce (NIST SP 800-38D, whose text counter starts at 2), so a whole chunk comes from one
-// call of the processor's fastest AES code, without allocation, while any single token costs one block.
+// and a token has the (token mod n)-th byte, or little-endian word, of its encryption. That is the key stream of GCM with the
+// first twelve bytes as nonce (NIST SP 800-38D, whose text counter starts at 2), so a whole chunk of a plane comes from
+// one call of the processor's fastest AES code, without allocation, while any single token costs one block of each.
 const (
 	contextBytes = 11
-	chunkTokens  = 4096
-	chunkBytes   = chunkTokens * wordBytes
+	nonceBytes   = contextBytes + 1
+	chunkTokens  = 8192
+	wordPlane    = 1 << 7
 	firstCounter = 2
 	wordBytes    = 4
-	blockTokens  = aes.BlockSize / wordBytes
 	gcmTag       = 16
 
-	// maxVocab is the number of tokens that the chunk byte can tell apart.
-	maxVocab = 256 * chunkTokens
+	// maxVocab is the number of tokens that the nonce's last byte can tell apart.
+	maxVocab = wordPlane * chunkTokens
 )
 
-// chain is the context: SHA-256 over the digest before and the new token, from 32 zero bytes on, prompt included. It needs
-// no key since the cipher has one; two contexts with equal digests would share their noise, which reveals no more than
-// the difference of their rows.
+// digest identifies a context.
+type digest = [sha256.Size]byte
+
+// chain is the context of all tokens so far: SHA-256 over the digest before and the new token, from 32 zero bytes on, prompt
+// included. It needs no key since the cipher has one; two contexts with equal digests would share their noise, which
+// reveals no more than the difference of their rows.
 type chain struct {
 	link [sha256.Size + wordBytes]byte
 }
 
 func (c *chain) push(t Token) {
 	binary.LittleEndian.PutUint32(c.link[sha256.Size:], uint32(t))
-	digest := sha256.Sum256(c.link[:])
-	copy(c.link[:], digest[:])
+	d := sha256.Sum256(c.link[:])
+	copy(c.link[:], d[:])
 }
 
-// field is the noise of one key in the context that chain has reached, token by token. The buffers live in it because what
+// digest is where the current one is found.
+func (c *chain) digest() *digest { return (*digest)(c.link[:]) }
+
+// field is the noise of one key in the context that a digest tells, token by token. The buffers live in it because what
 // passes through the cipher's interfaces would otherwise be allocated at each step.
 type field struct {
-	context *chain
+	context *digest
 	block   cipher.Block
 	in, out [aes.BlockSize]byte
+
+	bytes    [aes.BlockSize]byte // the block of the byte plane that was used last
+	bytesOf  int                 // its number, token/16, or -1
+	bytesFor [contextBytes]byte  // its context
 }
 
-func newField(k Key, context *chain) (*field, error) {
+func newField(k Key, context *chain) (*field, error) { return newFieldAt(k, context.digest()) }
+
+func newFieldAt(k Key, context *digest) (*field, error) {
 	block, err := aes.NewCipher(k[:])
 	if err != nil {
 		return nil, fmt.Errorf("sampler: noise cipher: %w", err)
 	}
-	return &field{context: context, block: block}, nil
+	return &field{context: context, block: block, bytesOf: -1}, nil
 }
 
-// uniform is the 32-bit uniform of one token.
-func (f *field) uniform(t Token) uint32 {
-	copy(f.in[:contextBytes], f.context.link[:])
-	f.in[contextBytes] = byte(t / chunkTokens)
-	binary.BigEndian.PutUint32(f.in[contextBytes+1:], firstCounter+uint32(t)%chunkTokens/blockTokens)
-	f.block.Encrypt(f.out[:], f.in[:])
-	return binary.LittleEndian.Uint32(f.out[t%blockTokens*wordBytes:])
+// encrypt makes a block of a plane: the one of a token, where the plane has n tokens a block.
+func (f *field) encrypt(out *[aes.BlockSize]byte, plane byte, t Token, n int) {
+	copy(f.in[:contextBytes], f.context[:])
+	f.in[contextBytes] = plane + byte(t/chunkTokens)
+	binary.BigEndian.PutUint32(f.in[nonceBytes:], uint32(firstCounter+int(t)%chunkTokens/n))
+	f.block.Encrypt(out[:], f.in[:])
 }
+
+// hi is the leading byte of a token's uniform.
+func (f *field) hi(t Token) byte {
+	if int(t)/aes.BlockSize != f.bytesOf || f.bytesFor != [contextBytes]byte(f.context[:contextBytes]) {
+		f.encrypt(&f.bytes, 0, t, aes.BlockSize)
+		f.bytesOf = int(t) / aes.BlockSize
+		f.bytesFor = [contextBytes]byte(f.context[:contextBytes])
+	}
+	return f.bytes[t%aes.BlockSize]
+}
+
+// complete is the uniform of a token whose leading byte is known.
+func (f *field) complete(t Token, hi byte) uint64 {
+	const n = aes.BlockSize / wordBytes
+	f.encrypt(&f.out, wordPlane, t, n)
+	return uint64(hi)<<wordBits | uint64(binary.LittleEndian.Uint32(f.out[t%n*wordBytes:]))
+}
+
+// uniform is the uniform of one token.
+func (f *field) uniform(t Token) uint64 { return f.complete(t, f.hi(t)) }
 
 // at is ε(token) ~ N(0,1).
 func (f *field) at(t Token) float64 { return normal(f.uniform(t)) }
 
-// rowField is a field for whole rows. It equals the field of the same key and context, token by token.
+// rowField is a field for whole rows, too.
 type rowField struct {
-	context *chain
-	gcm     cipher.AEAD
-	nonce   [contextBytes + 1]byte
-	stream  [chunkBytes + gcmTag]byte
+	field
+	gcm   cipher.AEAD
+	nonce [nonceBytes]byte
+	his   [chunkTokens + gcmTag]byte
+	words [chunkTokens*wordBytes + gcmTag]byte
 }
 
-func newRowField(k Key, context *chain) (*rowField, error) {
-	f, err := newField(k, context)
+func newRowField(k Key, context *chain) (*rowField, error) { return newRowFieldAt(k, context.digest()) }
+
+func newRowFieldAt(k Key, context *digest) (*rowField, error) {
+	f, err := newFieldAt(k, context)
 	if err != nil {
 		return nil, err
 	}
@@ -88,30 +125,85 @@ func newRowField(k Key, context *chain) (*rowField, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sampler: noise stream: %w", err)
 	}
-	return &rowField{context: context, gcm: gcm}, nil
+	return &rowField{field: *f, gcm: gcm}, nil
 }
 
-// uniforms returns the uniforms of n ≤ chunkTokens tokens from chunk·chunkTokens on, as little-endian words.
-func (f *rowField) uniforms(chunk, n int) []byte {
-	copy(f.nonce[:contextBytes], f.context.link[:])
-	f.nonce[contextBytes] = byte(chunk)
-	text := f.stream[:n*wordBytes]
+// chunkHi returns the leading bytes of the n ≤ chunkTokens tokens from chunk·chunkTokens on, chunkLo their words.
+func (f *rowField) chunkHi(chunk, n int) []byte { return f.stream(f.his[:n], byte(chunk)) }
+
+func (f *rowField) chunkLo(chunk, n int) []byte {
+	return f.stream(f.words[:n*wordBytes], wordPlane+byte(chunk))
+}
+
+// stream fills text with the key stream; there must be room for a tag behind it.
+func (f *rowField) stream(text []byte, plane byte) []byte {
+	copy(f.nonce[:contextBytes], f.context[:])
+	f.nonce[contextBytes] = plane
 	clear(text)
 	f.gcm.Seal(text[:0], f.nonce[:], text, nil)
 	return text
 }
 
-// add performs zᵢ ← zᵢ + σ·εᵢ.
-func (f *rowField) add(row []float32, sigma float64) {
-	for chunk := 0; len(row) > 0; chunk++ {
-		part := row[:min(len(row), chunkTokens)]
-		u := f.uniforms(chunk, len(part))
-		for i, z := range part {
-			w := binary.LittleEndian.Uint32(u)
-			u = u[wordBytes:]
-			part[i] = float32(float64(z) - signed(sigma, w)*lowerQuantile(fold(w))) // σ·normal(w), inlined
+// noisy is z + σε. The conversions keep a compiler from fusing the two operations in one place and not in another: one token
+// has one value, however it was computed.
+func noisy(z float32, sigma, e float64) float32 { return float32(float64(z) + float64(sigma*e)) }
+
+// group is the number of tokens that are made noisy at a time: those of a word of marks.
+const group = 64
+
+// add performs zᵢ ← zᵢ + σ·εᵢ for the tokens that are not marked in settled, a bit per token, and returns their number.
+func (f *rowField) add(row []float32, sigma float64, settled []uint64) int {
+	added := 0
+	for lo := 0; lo < len(row); lo += chunkTokens {
+		n := min(len(row)-lo, chunkTokens)
+		his, words := f.chunkHi(lo/chunkTokens, n), f.chunkLo(lo/chunkTokens, n)
+		for i := 0; i < n; i += group {
+			done := settled[(lo+i)/group]
+			added += group - bits.OnesCount64(done)
+			if i+group > n {
+				added -= i + group - n
+				addRest(row[lo+i:lo+n], his[i:], words[i*wordBytes:], sigma, done)
+				continue
+			}
+			part := (*[group]float32)(row[lo+i:])
+			kept := *part
+			addGroup(part, (*[group]byte)(his[i:]), (*[group * wordBytes]byte)(words[i*wordBytes:]), sigma)
+			for ; done != 0; done &= done - 1 {
+				k := bits.TrailingZeros64(done) % group
+				part[k] = kept[k]
+			}
 		}
-		row = row[len(part):]
+	}
+	return added
+}
+
+// addGroup performs zᵢ ← zᵢ + σ·εᵢ for a group of tokens. All get the value of the center first, and the few of the
+// tail theirs afterwards: a loop without calls keeps its variables in registers.
+func addGroup(row *[group]float32, his *[group]byte, words *[group * wordBytes]byte, sigma float64) {
+	var tails [group]uint8
+	var kept [group]float32
+	n := 0
+	for i, z := range row {
+		hi := his[i]
+		if inTail(hi) {
+			tails[n%group], kept[n%group] = uint8(i), z
+			n++
+		}
+		word := binary.LittleEndian.Uint32(words[i*wordBytes:])
+		row[i] = noisy(z, sigma, center(uint64(hi)<<wordBits|uint64(word)))
+	}
+	for k, i := range tails[:n] {
+		word := binary.LittleEndian.Uint32(words[int(i%group)*wordBytes:])
+		row[i%group] = noisy(kept[k], sigma, tail(uint64(his[i%group])<<wordBits|uint64(word)))
+	}
+}
+
+// addRest is addGroup for the last, incomplete group.
+func addRest(row []float32, his, words []byte, sigma float64, settled uint64) {
+	for i, z := range row {
+		if settled>>i&1 == 0 {
+			row[i] = noisy(z, sigma, normal(uint64(his[i])<<wordBits|uint64(binary.LittleEndian.Uint32(words[i*wordBytes:]))))
+		}
 	}
 }
 
@@ -119,11 +211,10 @@ func (f *rowField) add(row []float32, sigma float64) {
 func (f *rowField) addAbs(row []float32, s float64) {
 	for chunk := 0; len(row) > 0; chunk++ {
 		part := row[:min(len(row), chunkTokens)]
-		u := f.uniforms(chunk, len(part))
+		his, words := f.chunkHi(chunk, len(part)), f.chunkLo(chunk, len(part))
 		for i, z := range part {
-			w := binary.LittleEndian.Uint32(u)
-			u = u[wordBytes:]
-			part[i] = float32(float64(z) - s*lowerQuantile(fold(w))) // s·halfNormal(w), inlined
+			u := uint64(his[i])<<wordBits | uint64(binary.LittleEndian.Uint32(words[i*wordBytes:]))
+			part[i] = noisy(z, s, halfNormal(u))
 		}
 		row = row[len(part):]
 	}

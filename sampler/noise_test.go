@@ -37,7 +37,7 @@ func TestRowNoiseEqualsTokenNoise(t *testing.T) {
 	for _, vocab := range []int{1, 10, chunkTokens - 1, chunkTokens, chunkTokens + 1, 49152} {
 		raw := testRow(uint64(vocab), vocab)
 		sum, shifted := slices.Clone(raw), slices.Clone(raw)
-		whole.add(sum, 0.7)
+		whole.add(sum, 0.7, make([]uint64, (vocab+63)/64))
 		whole.addAbs(shifted, -0.7)
 		for i, z := range raw {
 			e := single.at(Token(i))
@@ -61,18 +61,22 @@ func TestUniformsAreCounterModeAES(t *testing.T) {
 		context.push(token)
 		digest = sha256.Sum256(binary.LittleEndian.AppendUint32(digest[:], uint32(token)))
 	}
-	const vocab, chunk = 3*4096 + 5, 4096
+	const vocab, chunk = 3*8192 + 5, 8192
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := mustField(t, key, &context)
 	for first := 0; first < vocab; first += chunk {
-		iv := append(slices.Clone(digest[:11]), byte(first/chunk), 0, 0, 0, 2)
-		stream := make([]byte, 4*chunk)
-		cipher.NewCTR(block, iv).XORKeyStream(stream, stream)
+		plane := func(nonce byte, size int) []byte {
+			iv := append(slices.Clone(digest[:11]), nonce, 0, 0, 0, 2)
+			stream := make([]byte, size)
+			cipher.NewCTR(block, iv).XORKeyStream(stream, stream)
+			return stream
+		}
+		his, words := plane(byte(first/chunk), chunk), plane(128+byte(first/chunk), 4*chunk)
 		for i := range min(chunk, vocab-first) {
-			want := binary.LittleEndian.Uint32(stream[4*i:])
+			want := uint64(his[i])<<32 | uint64(binary.LittleEndian.Uint32(words[4*i:]))
 			if got := f.uniform(Token(first + i)); got != want {
 				t.Fatalf("token %d: uniform %d, want %d", first+i, got, want)
 			}
@@ -86,11 +90,11 @@ func noises(t *testing.T, k Key, n int) []float64 {
 	const vocab = 49152
 	var context chain
 	f := mustRowField(t, k, &context)
-	row := make([]float32, vocab)
+	row, none := make([]float32, vocab), make([]uint64, vocab/64)
 	all := make([]float64, 0, n+vocab)
 	for len(all) < n {
 		clear(row)
-		f.add(row, 1)
+		f.add(row, 1, none)
 		for _, e := range row {
 			all = append(all, float64(e))
 		}
@@ -182,7 +186,8 @@ func TestNoiseIndependence(t *testing.T) {
 	}{
 		{"neighbour tokens of a block", e[:n], e[1 : n+1]},
 		{"tokens two apart", e[:n], e[2 : n+2]},
-		{"tokens of neighbour blocks", e[:n], e[4 : n+4]},
+		{"tokens of neighbour blocks of words", e[:n], e[4 : n+4]},
+		{"tokens of neighbour blocks of bytes", e[:n], e[16 : n+16]},
 		{"tokens of neighbour chunks", e[:n], e[chunkTokens : n+chunkTokens]},
 		{"one token in consecutive steps", e[:n], e[vocab : n+vocab]},
 		{"two σ of one model", e[:n], noises(t, UtilityKey([]byte("secret"), "model", 1), n)},

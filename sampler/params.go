@@ -60,6 +60,38 @@ type Utility struct {
 	Sigma float64
 	// Key selects the noise; see [UtilityKey].
 	Key Key
+
+	// Pinned tokens can never be promoted by noise: theirs is at most that of the model's best token, so that none of them
+	// comes to rank before it. They are the control tokens other than those of End. Like End, the list is read and kept.
+	Pinned []Token
+	// End is the tokens that end an answer, and EndNoise what noise may do to them.
+	End      []Token
+	EndNoise EndNoise
+}
+
+// EndNoise says what utility noise does to the tokens that end an answer.
+type EndNoise int
+
+const (
+	// EndModulated treats them like all others.
+	EndModulated EndNoise = iota
+	// EndExempt leaves their logits alone: their noise is 0.
+	EndExempt
+	// EndKept ends an answer where the model would: an end that is the model's best token stays the first-ranked one of the
+	// noisy row, and one that is not is pinned.
+	EndKept
+)
+
+func (e EndNoise) String() string {
+	switch e {
+	case EndModulated:
+		return "modulated"
+	case EndExempt:
+		return "exempt"
+	case EndKept:
+		return "kept"
+	}
+	return fmt.Sprintf("EndNoise(%d)", int(e))
 }
 
 // Direction is the sign of a [Focus].
@@ -99,7 +131,8 @@ type Focus struct {
 
 // Mask forbids tokens at a step.
 type Mask interface {
-	// Apply sets the logits of the forbidden tokens to -Inf.
+	// Apply sets the logits of the forbidden tokens to -Inf, and no other. It must not look at the logits, some of which have
+	// no noise yet.
 	Apply(logits []float32)
 	// Accept tells which token was chosen.
 	Accept(t Token)

@@ -14,6 +14,9 @@ type penalties struct {
 	now    int
 }
 
+// any reports whether a logit may be moved.
+func (p *penalties) any() bool { return p.answer.of != nil || p.recent.last != nil }
+
 const defaultRepeatLastN = 64
 
 func newPenalties(p *Params, vocab int) penalties {
@@ -51,13 +54,13 @@ func (p *penalties) accept(t Token) {
 //
 //	z ← z - frequency·count - presence        for tokens of the answer
 //	z ← z/repeat if z > 0, else z·repeat      for tokens among the last window ones
-func (p *penalties) apply(row []float32) {
+func (p *penalties) apply(v *view) {
 	for _, t := range p.answer.members {
-		row[t] = float32(float64(row[t]) - p.frequency*float64(p.answer.of[t]) - p.presence)
+		v.set(t, float32(float64(v.at(t))-float64(p.frequency*float64(p.answer.of[t]))-p.presence))
 	}
 	p.recent.forget(p.now - p.window)
 	for _, t := range p.recent.members {
-		row[t] = repeated(row[t], p.repeat)
+		v.set(t, repeated(v.at(t), p.repeat))
 	}
 }
 

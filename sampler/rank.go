@@ -19,7 +19,8 @@ func compareRank(a, b ranked) int {
 	return int(a.at) - int(b.at)
 }
 
-// leaders fills h[:0] with the cap(h) first-ranked finite logits, as a heap whose root ranks last of them.
+// leaders fills h[:0] with the cap(h) first-ranked finite logits, as a heap whose root ranks last of them; see
+// [view.leaders] for a row that is not settled.
 func leaders(logits []float32, h []ranked) []ranked {
 	h = h[:0]
 	bar := float32(math.Inf(-1)) // the logit to exceed; an equal one comes later and so ranks lower

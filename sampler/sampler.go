@@ -14,12 +14,14 @@ type Sampler struct {
 	vocab int
 
 	context   chain
-	hashing   bool      // whether some noise depends on context
-	utility   *rowField // nil without
+	hashing   bool // whether some noise depends on context
+	view      view
 	bias      []biased
 	penalties penalties
 	focus     []*focus
 	selection selection
+	one       [1]ranked
+	lone      bool // top-k is the first stage after utility that can matter
 	entropy   *rand.Rand
 	report    report
 	counts    Counts
@@ -43,6 +45,7 @@ func New(p Params, vocab int) (*Sampler, error) {
 		entropy:   rand.New(rand.NewPCG(p.Seed, 0)),
 		report:    newReport(&p, vocab),
 	}
+	s.lone = p.Temperature > 0 && s.selection.heap != nil && len(p.Bias) == 0 && !s.penalties.any() && len(p.Focus) == 0 && p.Mask == nil
 	for t, b := range p.Bias {
 		s.bias = append(s.bias, biased{t, b})
 	}
@@ -56,13 +59,11 @@ func New(p Params, vocab int) (*Sampler, error) {
 
 // addNoise makes the noise of utility and focus. What has σ = 0 gets none.
 func (s *Sampler) addNoise() error {
-	if s.p.Utility.Sigma > 0 {
-		f, err := newRowField(s.p.Utility.Key, &s.context)
-		if err != nil {
-			return err
-		}
-		s.utility = f
+	utility, err := newUtility(&s.p.Utility, s.vocab, &s.context, &s.counts.Exact)
+	if err != nil {
+		return err
 	}
+	s.view = newView(s.vocab, utility)
 	moved := &marks{}
 	for i, f := range s.p.Focus {
 		if f.Sigma == 0 {
@@ -77,7 +78,7 @@ func (s *Sampler) addNoise() error {
 		}
 		s.focus = append(s.focus, e)
 	}
-	s.hashing = s.utility != nil || len(s.focus) > 0
+	s.hashing = utility != nil || len(s.focus) > 0
 	return nil
 }
 
@@ -91,8 +92,9 @@ func (s *Sampler) Prime(prompt []Token) {
 	}
 }
 
-// Sample modulates row in place and chooses a token; the numbers are those of the package comment. The error is
-// [ErrNotFinite], [ErrNoCandidate] or [ErrRowLength]. At a temperature above 0 each call consumes one draw.
+// Sample modulates row and chooses a token; the numbers are those of the package comment. The row is scratch: afterwards it
+// holds some of the modulated logits and some of the raw ones. The error is [ErrNotFinite], [ErrNoCandidate] or
+// [ErrRowLength]. At a temperature above 0 each call consumes one draw.
 func (s *Sampler) Sample(row []float32) (Choice, error) {
 	top, err := s.modulate(row)
 	if err != nil {
@@ -100,13 +102,13 @@ func (s *Sampler) Sample(row []float32) (Choice, error) {
 	}
 	chosen := top
 	if s.p.Temperature > 0 {
-		c := temper(row, top, s.p.Temperature)            // 7
-		c = s.selection.topK(c)                           // 8
+		scale := temper(s.view.at(top), s.p.Temperature)  // 7
+		c := s.selection.topK(&s.view, scale, s.lone)     // 8
 		c = s.selection.topP(c, s.p.TopP)                 // 9
 		c = s.selection.minP(c, s.p.MinP)                 // 10
 		chosen = s.selection.draw(c, s.entropy.Float64()) // 11
 	}
-	return s.report.choice(row, top, chosen), nil // 12
+	return s.report.choice(&s.view, top, chosen), nil // 12
 }
 
 // Score is Sample for a token that was chosen elsewhere: stages 7 to 11 do not run and no draw is consumed.
@@ -115,7 +117,7 @@ func (s *Sampler) Score(row []float32, t Token) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	return s.report.choice(row, top, t), nil
+	return s.report.choice(&s.view, top, t), nil
 }
 
 // modulate runs stages 1 to 6 and returns the token with the largest logit.
@@ -123,42 +125,58 @@ func (s *Sampler) modulate(row []float32) (Token, error) {
 	if len(row) != s.vocab {
 		return 0, ErrRowLength
 	}
-	if err := checkRow(row); err != nil {
-		return 0, err
-	}
-	s.counts.Steps++
 	if s.p.Observer != nil {
+		if err := checkRow(row); err != nil {
+			return 0, err
+		}
 		s.p.Observer.Observe(row)
 	}
-	s.applyUtility(row)    // 1
-	s.applyBias(row)       // 2
-	s.penalties.apply(row) // 3
-	s.applyFocus(row)      // 4
-	s.applyMask(row)       // 5
-	return largest(row)    // 6
-}
-
-func (s *Sampler) applyUtility(row []float32) {
-	if s.utility != nil {
-		s.utility.add(row, s.p.Utility.Sigma)
+	if err := s.applyUtility(row); err != nil { // 1
+		return 0, err
 	}
+	s.applyBias()              // 2
+	s.penalties.apply(&s.view) // 3
+	s.applyFocus()             // 4
+	s.applyMask()              // 5
+	return s.view.best()       // 6
 }
 
-func (s *Sampler) applyBias(row []float32) {
+// applyUtility looks for as many of the first-ranked as the later stages need, where none of them moves a logit.
+func (s *Sampler) applyUtility(row []float32) error {
+	h := s.one[:0]
+	if s.lone {
+		h = s.selection.heap
+	}
+	h, err := s.view.survey(row, h)
+	if err != nil {
+		return err
+	}
+	if s.lone {
+		s.selection.heap = h
+	}
+	s.counts.Steps++
+	if s.view.raw != Token(s.view.top.at) {
+		s.counts.Flips++
+	}
+	return nil
+}
+
+func (s *Sampler) applyBias() {
 	for _, b := range s.bias {
-		row[b.token] = float32(float64(row[b.token]) + b.bias)
+		s.view.set(b.token, float32(float64(s.view.at(b.token))+b.bias))
 	}
 }
 
-func (s *Sampler) applyFocus(row []float32) {
+func (s *Sampler) applyFocus() {
 	for _, e := range s.focus {
-		e.apply(row)
+		e.apply(&s.view)
 	}
 }
 
-func (s *Sampler) applyMask(row []float32) {
+func (s *Sampler) applyMask() {
 	if s.p.Mask != nil {
-		s.p.Mask.Apply(row)
+		s.p.Mask.Apply(s.view.row)
+		s.view.rewritten()
 	}
 }
 

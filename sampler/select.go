@@ -25,9 +25,9 @@ func (s scale) depth(z float32) float64 { return (s.best - float64(z)) * s.rate 
 // minTemperature keeps 1/T finite. Far above it already all weights but those of the largest logits are 0.
 const minTemperature = 1e-300
 
-// temper makes the whole row candidates at a temperature T > 0.
-func temper(row []float32, top Token, temperature float64) candidates {
-	return candidates{logits: row, scale: scale{best: float64(row[top]), rate: 1 / max(temperature, minTemperature)}}
+// temper makes the scale of a temperature T > 0, given the largest logit.
+func temper(best float32, temperature float64) scale {
+	return scale{best: float64(best), rate: 1 / max(temperature, minTemperature)}
 }
 
 func (c *candidates) id(i int) Token {
@@ -92,13 +92,21 @@ func newSelection(p *Params, vocab int) selection {
 // nucleus reports whether top-p can remove anything.
 func (p Params) nucleus() bool { return p.TopP > 0 && p.TopP < 1 }
 
-// topK keeps the k first-ranked candidates; k is the heap's capacity, and without a heap all are kept.
-func (s *selection) topK(c candidates) candidates {
+// topK makes the k first-ranked tokens candidates; k is the heap's capacity, and without a heap all are. With filled, the
+// heap holds them already.
+func (s *selection) topK(v *view, to scale, filled bool) candidates {
 	if s.heap == nil {
-		return c
+		return candidates{logits: v.all(), scale: to}
 	}
-	s.heap = leaders(c.logits, s.heap)
-	return s.upTo(c, s.heap[0])
+	if !filled {
+		s.heap = v.leaders(s.heap)
+	}
+	slices.SortFunc(s.heap, func(a, b ranked) int { return int(a.at) - int(b.at) })
+	c := candidates{logits: s.logits[:0], ids: s.ids[:0], scale: to}
+	for _, r := range s.heap {
+		c.logits, c.ids = append(c.logits, r.logit), append(c.ids, Token(r.at))
+	}
+	return c
 }
 
 // topP keeps the shortest prefix of the ranking whose share of the weight reaches p; 0 and 1 keep all. The bucket in which

@@ -66,13 +66,12 @@ func softmax(row []float32, ids []Token, temperature float64) []float64 {
 // survivors runs stages 7 to 10 and returns what is left.
 func survivors(t *testing.T, p Params, row []float32) (candidates, *selection) {
 	t.Helper()
-	top, err := largest(row)
-	if err != nil {
+	v := newView(len(row), nil)
+	if _, err := v.survey(row, make([]ranked, 0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	s := newSelection(&p, len(row))
-	c := temper(row, top, p.Temperature)
-	c = s.topK(c)
+	c := s.topK(&v, temper(v.top.logit, p.Temperature), false)
 	c = s.topP(c, p.TopP)
 	return s.minP(c, p.MinP), &s
 }
@@ -188,7 +187,7 @@ func TestBuckets(t *testing.T) {
 // TestNucleusMissedByRounding: should the weights of a bucket sum up to less than was counted on, all of it stays.
 func TestNucleusMissedByRounding(t *testing.T) {
 	row := []float32{3, 2.99, 3, 2.98, -4}
-	c := temper(row, 0, 1)
+	c := candidates{logits: row, scale: temper(row[0], 1)}
 	s := newSelection(&Params{Temperature: 1, TopP: 0.5}, len(row))
 	if got, want := s.edgeEnd(c, 0, 1000), (ranked{2.98, 3}); got != want {
 		t.Errorf("the nucleus ends with %v, want %v", got, want)

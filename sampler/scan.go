@@ -1,0 +1,239 @@
+package sampler
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+var negativeInfinity = float32(math.Inf(-1))
+
+// scan is one pass over a view's row in search of the first-ranked logits. The noise of a token is at most σ times the largest
+// that its leading byte allows, so what cannot reach the last of those found so far, even so, is passed over; the more
+// have been found, the higher the bar. Where many tokens clear the bar, a chunk's bytes are made at once, and the 1 in 256
+// with the largest byte are looked at first: the others have a far tighter bound.
+type scan struct {
+	view *view
+	heap []ranked // the first-ranked so far, up to its capacity; the root ranks last
+	skip *marks   // tokens to leave out; may be nil
+
+	bar   float32 // what is not above it is of no interest
+	reach float64 // the largest noise of the tokens that the bar is for
+	noisy float32 // the bar for the heap alone
+
+	fresh bool    // the row is as it left the model: find its best, too
+	best  float32 // the largest raw logit so far
+	bad   bool    // NaN or +Inf was seen
+}
+
+// crowd is how many tokens of a chunk are looked at one by one, at the cost of a block each, before the chunk's bytes are
+// made at once.
+const crowd = chunkTokens / 32
+
+// run returns ErrNotFinite, or nil.
+func (s *scan) run() error {
+	u := s.view.noise
+	if u != nil {
+		s.reach = u.upper[255]
+	}
+	s.reset()
+	crowded := false
+	for lo := 0; lo < len(s.view.row); lo += chunkTokens {
+		part := s.view.row[lo:min(lo+chunkTokens, len(s.view.row))]
+		switch {
+		case u == nil || u.whole:
+			s.plain(lo, part)
+		case crowded:
+			s.bulk(lo, part, 0)
+		default:
+			if i := s.sparse(lo, part); i < len(part) {
+				crowded = true
+				s.bulk(lo, part, i)
+			}
+		}
+		if s.bad {
+			return ErrNotFinite
+		}
+	}
+	return nil
+}
+
+// plain looks at tokens that have their logits.
+func (s *scan) plain(lo int, part []float32) {
+	bar := s.bar
+	for i, z := range part {
+		if z <= bar { // not so NaN, so that it is seen
+			continue
+		}
+		if s.wanted(Token(lo+i), z) {
+			s.offer(Token(lo+i), z)
+		}
+		bar = s.bar
+	}
+}
+
+// sparse looks at tokens one by one, and stops early where it had to look at a crowd. It returns how many it passed.
+func (s *scan) sparse(lo int, part []float32) int {
+	bar, seen := s.bar, 0
+	for i, z := range part {
+		if z <= bar {
+			continue
+		}
+		if seen++; seen > crowd {
+			return i
+		}
+		t := Token(lo + i)
+		if s.wanted(t, z) {
+			s.consider(t, z, s.view.noise.field.hi(t))
+		}
+		bar = s.bar
+	}
+	return len(part)
+}
+
+// bulk looks at the tokens of a chunk from the i-th on, with the bytes of the chunk at hand.
+func (s *scan) bulk(lo int, part []float32, i int) {
+	const most = 255
+	u := s.view.noise
+	his := u.field.chunkHi(lo/chunkTokens, len(part))
+	s.extremes(lo, part, his, i)
+	s.reach = u.upper[most-1]
+	s.reset()
+	bar := s.bar
+	his = his[i:]
+	for k, z := range part[i:] {
+		if z <= bar || his[k] == most {
+			continue
+		}
+		t := Token(lo + i + k)
+		if s.wanted(t, z) {
+			s.consider(t, z, his[k])
+		}
+		bar = s.bar
+	}
+	s.reach = u.upper[most]
+	s.reset()
+}
+
+// extremes looks at the tokens with the largest byte, eight bytes at a time.
+func (s *scan) extremes(lo int, part []float32, his []byte, from int) {
+	const ones, signs, most = 0x0101010101010101, 0x8080808080808080, 255
+	n := len(his) &^ 7
+	for i := from &^ 7; i < n; i += 8 {
+		w := binary.LittleEndian.Uint64(his[i:])
+		if (^w-ones)&w&signs == 0 { // no byte of ^w is 0
+			continue
+		}
+		for k := i; k < i+8; k++ {
+			if his[k] == most && k >= from {
+				s.extreme(Token(lo+k), part[k])
+			}
+		}
+	}
+	for k := max(n, from); k < len(his); k++ {
+		if his[k] == most {
+			s.extreme(Token(lo+k), part[k])
+		}
+	}
+}
+
+func (s *scan) extreme(t Token, z float32) {
+	if !(z <= s.bar) && s.wanted(t, z) {
+		s.consider(t, z, 255)
+	}
+}
+
+// wanted notes what a logit above the bar says about the model's row, and reports whether the token takes part.
+func (s *scan) wanted(t Token, z float32) bool {
+	if !(z <= math.MaxFloat32) {
+		s.bad = true
+		s.bar = float32(math.Inf(1))
+		return false
+	}
+	if s.fresh && (z > s.best || z == s.best && t < s.view.raw) {
+		s.best, s.view.raw = z, t
+		s.bar = min(s.noisy, s.best)
+	}
+	return s.skip == nil || !s.skip.has(t)
+}
+
+// consider offers a token if its byte lets it reach the heap.
+func (s *scan) consider(t Token, z float32, hi byte) {
+	u := s.view.noise
+	if !u.isSettled(t) {
+		if s.fresh && u.capped.has(t) {
+			return // its noise depends on the model's best token; see exceptions
+		}
+		if len(s.heap) == cap(s.heap) && float32(float64(z)+u.upper[hi]) < s.heap[0].logit {
+			return
+		}
+		z = s.view.settle(t, hi)
+	}
+	s.offer(t, z)
+}
+
+// offer puts a logit into the heap if it ranks among the first.
+func (s *scan) offer(t Token, z float32) {
+	r := ranked{z, int32(t)}
+	switch {
+	case len(s.heap) < cap(s.heap):
+		s.heap = append(s.heap, r)
+		siftUp(s.heap)
+	case compareRank(r, s.heap[0]) < 0:
+		s.heap[0] = r
+		siftDown(s.heap)
+	default:
+		return
+	}
+	s.reset()
+}
+
+// reset computes the bar anew: the largest logit that noise of at most reach leaves below the root of a full heap. Without
+// noise it is the root itself, which an equal logit with a higher id does not outrank.
+func (s *scan) reset() {
+	s.noisy = negativeInfinity
+	if len(s.heap) == cap(s.heap) {
+		root := s.heap[0].logit
+		if s.view.noise == nil || s.view.noise.whole {
+			s.noisy = root
+		} else {
+			s.noisy = float32(float64(root) - s.reach)
+			for !(float32(float64(s.noisy)+s.reach) < root) {
+				s.noisy = math.Nextafter32(s.noisy, negativeInfinity)
+			}
+		}
+	}
+	s.bar = s.noisy
+	if s.fresh {
+		s.bar = min(s.bar, s.best)
+	}
+}
+
+// exceptions ends a survey: it adds what the noise of a token may depend on only once the model's best is known.
+func (s *scan) exceptions() {
+	v, u := s.view, s.view.noise
+	raw := v.raw
+	if !u.isSettled(raw) {
+		v.settle(raw, u.field.hi(raw))
+	}
+	if u.keep.has(raw) { // an end of the answer that nothing may postpone
+		top := foremost(s.heap)
+		if z := v.row[raw]; top.at >= 0 && compareRank(top, ranked{z, int32(raw)}) < 0 {
+			v.row[raw] = top.logit
+			if top.at < int32(raw) {
+				v.row[raw] = min(math.Nextafter32(top.logit, math.MaxFloat32), math.MaxFloat32)
+			}
+		}
+	}
+	u.ceiling = v.row[raw]
+	if u.capped.has(raw) {
+		s.offer(raw, v.row[raw])
+	}
+	if cap(s.heap) == 1 {
+		return // no capped token ranks before the model's best
+	}
+	for _, t := range u.capped.list {
+		if t != raw && v.row[t] > s.bar {
+			s.consider(t, v.row[t], u.field.hi(t))
+		}
+	}
+}

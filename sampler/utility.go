@@ -1,0 +1,76 @@
+package sampler
+
+// utility is stage 1 at work: the noise, and which tokens of the current row have it.
+type utility struct {
+	field *rowField
+	sigma float64
+	// upper is σ times the largest noise that the leading byte of a uniform allows.
+	upper [256]float64
+	// settled has a bit per token; whole says that all are settled.
+	settled []uint64
+	whole   bool
+	exact   *uint64 // counts the noise values computed
+
+	exempt []Token  // have no noise
+	capped tokenSet // never come to rank before the model's best token
+	keep   tokenSet // stay first-ranked where the model ranks them so
+	// rawNoise is ε of the model's best token, and ceiling its logit after stage 1.
+	rawNoise float64
+	ceiling  float32
+}
+
+// newUtility returns nil where σ is 0.
+func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility, error) {
+	if p.Sigma == 0 {
+		return nil, nil
+	}
+	f, err := newRowField(p.Key, context)
+	if err != nil {
+		return nil, err
+	}
+	u := &utility{field: f, sigma: p.Sigma, settled: make([]uint64, (vocab+63)/64), exact: exact}
+	for hi := range u.upper {
+		u.upper[hi] = p.Sigma * normal(uint64(hi)<<wordBits+(1<<wordBits-1))
+	}
+	u.capped.add(p.Pinned, vocab)
+	switch p.EndNoise {
+	case EndExempt:
+		u.exempt = p.End
+	case EndKept:
+		u.capped.add(p.End, vocab)
+		u.keep.add(p.End, vocab)
+	}
+	return u, nil
+}
+
+// begin starts a row.
+func (u *utility) begin() {
+	clear(u.settled)
+	u.whole = false
+	u.rawNoise = 0
+	for _, t := range u.exempt {
+		u.settled[t/64] |= 1 << (t % 64)
+	}
+}
+
+func (u *utility) isSettled(t Token) bool { return u.whole || u.settled[t/64]>>(t%64)&1 != 0 }
+
+// tokenSet is a set that never changes; the zero value is empty.
+type tokenSet struct {
+	list []Token // each once
+	bits []uint64
+}
+
+func (s *tokenSet) has(t Token) bool { return s.bits != nil && s.bits[t/64]>>(t%64)&1 != 0 }
+
+func (s *tokenSet) add(tokens []Token, vocab int) {
+	if s.bits == nil && len(tokens) > 0 {
+		s.bits = make([]uint64, (vocab+63)/64)
+	}
+	for _, t := range tokens {
+		if !s.has(t) {
+			s.list = append(s.list, t)
+			s.bits[t/64] |= 1 << (t % 64)
+		}
+	}
+}
