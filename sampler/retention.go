@@ -45,39 +45,48 @@ func Retention(gaps []float64, sigma float64) float64 {
 	if !(sigma >= 0) {
 		return math.NaN()
 	}
-	var crowd [gapNodes]float64
+	var crowd crowd
 	for _, g := range gaps {
 		if !(g >= 0) {
 			return math.NaN()
 		}
 		if a := g / sigma; a < farGap { // not so NaN, from Inf/Inf and 0/0
-			spread(&crowd, a*gridPerUnit)
+			spread(crowd[:], a*gridPerUnit, 1)
 		}
 	}
 	if sigma == 0 {
 		return 1 // among equals, too: the lower id stays best
 	}
-	table := logDistribution()
 	p := 0.0
 	for k := range gridNodes {
-		exponent := 0.0
-		for b, w := range table[k : k+gapNodes] {
-			exponent += crowd[b] * w
-		}
-		p += gridDensity(k) * math.Exp(exponent)
+		p += gridDensity(k) * crowd.behind(k)
 	}
 	return min(p/gridPerUnit, 1)
 }
 
-// spread adds one token at a ≥ 0, in steps of the grid, as the weights of cubic (Lagrange) interpolation between the four
-// nodes around it; node b of crowd stands for b-1 steps.
-func spread(crowd *[gapNodes]float64, a float64) {
+// crowd is a set of tokens as weights on the nodes of a grid of gaps in units of σ; node b stands for b-1 steps.
+type crowd [gapNodes]float64
+
+// behind is Π Φ(x + gⱼ/σ), the probability that the whole crowd stays behind one that is x·σ ahead of where it leads by gⱼ; x
+// is the k-th node of the integral.
+func (c *crowd) behind(k int) float64 {
+	exponent := 0.0
+	for b, w := range logDistribution()[k : k+gapNodes] {
+		exponent += c[b] * w
+	}
+	return math.Exp(exponent)
+}
+
+// spread adds a token of some weight at a ≥ 0, in steps of the grid, as the weights of cubic (Lagrange) interpolation between
+// the four nodes around it; node b stands for b-1 steps.
+func spread(nodes []float64, a, weight float64) {
 	b := int(a)
 	f := a - float64(b)
-	crowd[b] -= f * (f - 1) * (f - 2) / 6
-	crowd[b+1] += (f + 1) * (f - 1) * (f - 2) / 2
-	crowd[b+2] -= (f + 1) * f * (f - 2) / 2
-	crowd[b+3] += (f + 1) * f * (f - 1) / 6
+	four := nodes[b : b+4 : b+4]
+	four[0] -= weight * (f * (f - 1) * (f - 2) / 6)
+	four[1] += weight * ((f + 1) * (f - 1) * (f - 2) / 2)
+	four[2] -= weight * ((f + 1) * f * (f - 2) / 2)
+	four[3] += weight * ((f + 1) * f * (f - 1) / 6)
 }
 
 // gridDensity is φ at the k-th node of the integral.

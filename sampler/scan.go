@@ -25,9 +25,9 @@ type scan struct {
 	bad   bool    // NaN or +Inf was seen
 }
 
-// crowd is how many tokens of a chunk are looked at one by one, at the cost of a block each, before the chunk's bytes are
+// throng is how many tokens of a chunk are looked at one by one, at the cost of a block each, before the chunk's bytes are
 // made at once.
-const crowd = chunkTokens / 32
+const throng = chunkTokens / 32
 
 // run returns ErrNotFinite, or nil.
 func (s *scan) run() error {
@@ -71,14 +71,14 @@ func (s *scan) plain(lo int, part []float32) {
 	}
 }
 
-// sparse looks at tokens one by one, and stops early where it had to look at a crowd. It returns how many it passed.
+// sparse looks at tokens one by one, and stops early where it had to look at a throng. It returns how many it passed.
 func (s *scan) sparse(lo int, part []float32) int {
 	bar, seen := s.bar, 0
 	for i, z := range part {
 		if z <= bar {
 			continue
 		}
-		if seen++; seen > crowd {
+		if seen++; seen > throng {
 			return i
 		}
 		t := Token(lo + i)
