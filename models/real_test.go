@@ -19,3 +19,14 @@ func TestReadRealModel(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+func TestIdentityOfRealModel(t *testing.T) {
+	path := testmodel.Path(t)
+	id, err := models.Identity(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := models.Identity(path); err != nil || again != id {
+		t.Errorf("first %s, then %s, %v", id, again, err)
+	}
+}

@@ -258,7 +258,7 @@ func TestRetentionsAgreeWithRetention(t *testing.T) {
 func TestModulationOfClasses(t *testing.T) {
 	for _, classes := range []int{10, 150} {
 		t.Run(fmt.Sprint(classes), func(t *testing.T) {
-			n := sampleSize(20_000)
+			n := sampleSize(4_000)
 			const sigma = 1.5
 			target := Token(classes / 3)
 			kept, expected, raised, won := 0, 0.0, 0.0, 0

@@ -11,16 +11,15 @@ import (
 
 // extension is the field aim of a request:
 //
-//	"aim": {"utility": {"sigma": 0.5},
+//	"aim": {"utility": {"sigma": 0.5}, or {"level": 0.9},
 //	        "focus": [{"text": "water", "sigma": 4, "direction": "raise"},
 //	                  {"tokens": [1, 2], "sigma": 2, "direction": "lower"},
 //	                  {"all": true, "sigma": 0.2}]}
 //
 // It is ours alone, so an unknown field in it is a mistake and not a newer API.
 type extension struct {
-	// sigma is that of utility, nil where the request has none.
-	sigma *float64
-	focus []sampler.Focus
+	utility asked
+	focus   []sampler.Focus
 }
 
 // extension reads the field aim. Whether σ lies in its domain is checked later, by the sampler.
@@ -30,7 +29,7 @@ func (o *object) extension(m llama.Model) (x extension) {
 		return x
 	}
 	if utility := aim.object("utility"); utility != nil {
-		x.sigma = utility.utility()
+		x.utility = utility.utility()
 	}
 	entries := aim.array("focus")
 	aim.closed()

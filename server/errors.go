@@ -120,6 +120,11 @@ func asAPIError(err error) *apiError {
 			status: http.StatusServiceUnavailable, message: "the server is shutting down",
 			kind: typeUnavailable, code: "shutting_down", retryAfter: 5,
 		}
+	case errors.Is(err, ErrCalibrating):
+		return &apiError{
+			status: http.StatusServiceUnavailable, message: "the model is being calibrated, which a level needs; try again soon",
+			kind: typeUnavailable, code: "calibrating", retryAfter: 5,
+		}
 	case errors.Is(err, context.Canceled):
 		return &apiError{status: statusGone, message: "the client left", kind: typeInvalid, code: "client_gone"}
 	case errors.As(err, &decode):

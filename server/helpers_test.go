@@ -47,8 +47,9 @@ type options struct {
 	engine  llama.Config
 	decoder llamatest.Options
 	server  Config
-	// sigma is imposed on the second model.
-	sigma float64
+	// sigma, or level, is imposed on the second model; dial is that of both.
+	sigma, level float64
+	dial         Dial
 }
 
 // site is a running server.
@@ -81,8 +82,8 @@ func start(t testing.TB, o options) *site {
 	}
 	created := time.Unix(1700000000, 0)
 	o.server.Models = []Model{
-		{ID: "fake", Engine: engine, Template: tmpl, Created: created},
-		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma},
+		{ID: "fake", Engine: engine, Template: tmpl, Created: created, Dial: o.dial},
+		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma, Level: o.level, Dial: o.dial},
 		{ID: "fake/plain", Engine: engine, Created: created},
 	}
 	o.server.Secret = []byte("of the tests")

@@ -4,33 +4,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"math"
-	"net/http"
 
 	"aim/sampler"
 )
 
 // This file decides who sets what. Utility is the owner's: the served model imposes it, and a request may ask for a
-// larger σ, which lowers quality, but not for a smaller one. Where nothing is imposed, the caller is the owner. The draw and
+// larger σ or a smaller level, which lower quality, but not for the other way (see utility.go). Where nothing is imposed, the caller is the owner. The draw and
 // the focus are the caller's. The owner's secret meets utility only, and the caller's seed never does.
-
-// utility is the modulation in force for a request that asks for sigma, or for none where that is nil. Its key depends on
-// the effective σ: two σ on one noise field would let a caller solve for the raw logits.
-func (m *served) utility(sigma *float64, secret []byte) (sampler.Utility, error) {
-	effective := m.Sigma
-	if sigma != nil {
-		if *sigma < m.Sigma {
-			const param = "aim.utility.sigma"
-			return sampler.Utility{}, &apiError{
-				status: http.StatusForbidden, kind: typePermission, param: param, code: "utility_imposed",
-				message: fmt.Sprintf("%s is %v, the model %s imposes at least %v", param, *sigma, m.ID, m.Sigma),
-			}
-		}
-		effective = *sigma
-	}
-	return sampler.Utility{Sigma: effective, Key: sampler.UtilityKey(secret, m.ID, effective)}, nil
-}
 
 // newSeed draws a seed for a request without one.
 func newSeed() seed {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -33,9 +34,9 @@ type call struct {
 	n int
 	// request is what all choices share; the fields that differ are set in requests.
 	request llama.Request
-	// sigma is that of the utility asked for, nil where none was.
-	sigma *float64
-	seed  seed
+	// utility is what was asked for.
+	utility asked
+	seed    seed
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -67,7 +68,7 @@ func (s *Server) common(o *object) (*call, error) {
 	c.request.Stop = o.stop()
 	c.request.Params = o.sampling()
 	x := o.extension(m.Engine.Model())
-	c.request.Params.Focus, c.sigma = x.focus, x.sigma
+	c.request.Params.Focus, c.utility = x.focus, x.utility
 	o.text("user")
 	return c, *o.err
 }
@@ -93,18 +94,14 @@ func (s *Server) find(id string) (*served, error) {
 	return nil, notFound("model", "model_not_found", "the model %q does not exist", clip(id))
 }
 
-// bound makes sure that the parsed request as a whole may and can be generated.
+// bound makes sure that the parsed request as a whole can be generated. Whether it may is decided by impose.
 func (s *Server) bound(c *call) error {
 	model, cfg := c.model.Engine.Model(), c.model.Engine.Config()
 	params := &c.request.Params
-	if c.sigma != nil {
-		params.Utility.Sigma = *c.sigma
+	if sigma := c.utility.sigma; sigma != nil {
+		params.Utility.Sigma = *sigma
 	}
-	err := params.Validate(model.Vocab())
-	if err != nil {
-		return err
-	}
-	if params.Utility, err = c.model.utility(c.sigma, s.secret); err != nil {
+	if err := params.Validate(model.Vocab()); err != nil {
 		return err
 	}
 	if params.RepeatLastN == 0 { // no window; to the sampler 0 is the default one
@@ -124,6 +121,12 @@ func (s *Server) bound(c *call) error {
 		return invalid(param, codeValue, "the request asks for %d answers, the server can hold %d at once", c.choices(), most)
 	}
 	return nil
+}
+
+// impose sets the utility in force for a call, for which it may wait where a level is asked for.
+func (s *Server) impose(ctx context.Context, c *call) (err error) {
+	c.request.Params.Utility, err = c.model.utility(ctx, c.utility, s.secret)
+	return err
 }
 
 // choices is the number of answers in all.

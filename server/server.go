@@ -36,6 +36,10 @@ type Model struct {
 	Created time.Time
 	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it.
 	Sigma float64
+	// Level in (0, 1) is the level that the owner asked for and of which Sigma is the σ; 0 where the owner gave σ itself.
+	Level float64
+	// Dial is the model's calibration; without one no request can ask for a level.
+	Dial Dial
 }
 
 // Config is what a Server serves, and how. Zero fields take the defaults given.
@@ -238,7 +242,7 @@ func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*cal
 		return nil, err
 	}
 	s.logUnread(o, recordOf(c).id)
-	return call, nil
+	return call, s.impose(c.Request.Context(), call)
 }
 
 // run generates the answer to a call.

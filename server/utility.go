@@ -1,9 +1,106 @@
 package server
 
-// utility reads the utility modulation that a request asks for.
-func (o *object) utility() *float64 {
-	sigma := o.number("sigma", 0)
-	o.require("sigma")
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"aim/sampler"
+)
+
+// Dial turns levels into σ: the calibration of a model. A level u in (0, 1] asks that the model's own best token stays best at
+// the share u of all steps.
+type Dial interface {
+	// Sigma is the σ for a level, 0 for level 1. It may wait a while for the model to be measured, and fails with
+	// [ErrCalibrating] where that takes longer, with the error of ctx, or with a [sampler.DomainError] of "utility.level" where
+	// the level is out of reach.
+	Sigma(ctx context.Context, level float64) (float64, error)
+	// Level is the level of σ, where that is known without waiting.
+	Level(sigma float64) (level float64, known bool)
+}
+
+// ErrCalibrating says that a model is being measured, and that levels will work later.
+var ErrCalibrating = errors.New("the model is being calibrated")
+
+// asked is the utility modulation that a request asks for: one of the two, or none.
+type asked struct{ sigma, level *float64 }
+
+// utility reads the utility modulation that a request asks for. Whether σ lies in its domain is checked later, by the
+// sampler.
+func (o *object) utility() (a asked) {
+	sigma, level := o.number("sigma", 0), o.number("level", 1)
 	o.closed()
-	return &sigma
+	switch {
+	case o.has("sigma") && o.has("level"):
+		o.failValue("level", "cannot be combined with sigma, which it stands for")
+	case o.has("sigma"):
+		a.sigma = &sigma
+	case o.has("level"):
+		a.level = &level
+		if !(level > 0 && level <= 1) {
+			o.failValue("level", "is %v, must be in (0, 1]", level)
+		}
+	default:
+		param := o.param("sigma")
+		o.fail(invalid(param, codeMissing, "%s is required, or %s", param, o.param("level")))
+	}
+	return a
+}
+
+// sigma is the σ in force for a request. It is at least the imposed one: a request may only lower quality.
+func (m *served) sigma(ctx context.Context, a asked) (float64, error) {
+	switch {
+	case a.level != nil:
+		return m.sigmaOfLevel(ctx, *a.level)
+	case a.sigma == nil:
+		return m.Sigma, nil
+	case *a.sigma < m.Sigma:
+		return 0, m.imposed("sigma", *a.sigma, fmt.Sprintf("at least %v", m.Sigma))
+	}
+	return *a.sigma, nil
+}
+
+func (m *served) sigmaOfLevel(ctx context.Context, level float64) (float64, error) {
+	switch {
+	case m.Level > 0 && level == m.Level:
+		return m.Sigma, nil
+	case m.Level > 0 && level > m.Level:
+		return 0, m.imposed("level", level, fmt.Sprintf("at most %v", m.Level))
+	case level == 1 && m.Sigma == 0:
+		return 0, nil
+	case m.Dial == nil:
+		return 0, invalid("aim.utility.level", codeUnsupported, "aim.utility.level is not supported for the model %s: it has no calibration", m.ID)
+	}
+	sigma, err := m.Dial.Sigma(ctx, level)
+	if err != nil {
+		return 0, err
+	}
+	if sigma < m.Sigma {
+		bound := fmt.Sprintf("a sigma of at least %v", m.Sigma)
+		if most, known := m.Dial.Level(m.Sigma); known {
+			bound = fmt.Sprintf("at most %.4g", most)
+		}
+		return 0, m.imposed("level", level, bound)
+	}
+	return sigma, nil
+}
+
+// imposed refuses a utility better than the owner's.
+func (m *served) imposed(name string, value float64, bound string) error {
+	param := "aim.utility." + name
+	return &apiError{
+		status: http.StatusForbidden, kind: typePermission, param: param, code: "utility_imposed",
+		message: fmt.Sprintf("%s is %v, the model %s imposes %s", param, value, m.ID, bound),
+	}
+}
+
+// utility is the modulation in force for a request. Its key depends on the effective σ: two σ on one noise field would let a
+// caller solve for the raw logits.
+func (m *served) utility(ctx context.Context, a asked, secret []byte) (sampler.Utility, error) {
+	sigma, err := m.sigma(ctx, a)
+	if err != nil {
+		return sampler.Utility{}, err
+	}
+	return sampler.Utility{Sigma: sigma, Key: sampler.UtilityKey(secret, m.ID, sigma)}, nil
 }

@@ -1,4 +1,4 @@
-// Package state keeps what Aim must remember between runs on one machine: the owner's secret.
+// Package state keeps what Aim must remember between runs on one machine: the owner's secret, and what was measured.
 package state
 
 import (
@@ -107,4 +107,23 @@ func create(path string) error {
 		return err
 	}
 	return nil
+}
+
+// Write makes content the file at path, whose folder is made where it does not exist. Who reads meanwhile, or after a crash,
+// finds the old file or the new one, whole.
+func Write(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // after the rename there is none
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
