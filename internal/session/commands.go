@@ -44,7 +44,10 @@ type setting struct {
 }
 
 var settings = []setting{
-	{"utility", "σ", "noise on all logits: 0 none, 0.5 some, 3 much", number(func(set *Settings, v float64) { set.Utility = v })},
+	{"level", "U", "how often the likeliest token stays so: 1 always, 0.9 mostly, 0.5 every other time", parseLevel},
+	{"utility", "σ", "the same by the noise on all logits: 0 none, 0.5 some, 3 much", number(func(set *Settings, v float64) {
+		set.Utility, set.Level = v, 0
+	})},
 	{"focus", "WORD σ", "raise a word, or with -σ lower it; 0 removes it; * is all words, none removes all", parseFocus},
 	{"temperature", "T", "0 takes the likeliest token, 2 is wild", number(func(set *Settings, v float64) { set.Temperature = v })},
 	{"top_p", "P", "draw from the likeliest tokens that make up P; 1 from all", number(func(set *Settings, v float64) { set.TopP = v })},
@@ -74,6 +77,15 @@ func number(assign func(*Settings, float64)) func(string) (func(*Settings), erro
 		}
 		return func(set *Settings) { assign(set, v) }, nil
 	}
+}
+
+// parseLevel refuses 0, which in Settings means that no level is set.
+func parseLevel(args string) (func(*Settings), error) {
+	v, err := strconv.ParseFloat(args, 64)
+	if err != nil || !(v > 0 && v <= 1) {
+		return nil, fmt.Errorf("%q is not a number above 0 and up to 1", args)
+	}
+	return func(set *Settings) { set.Level = v }, nil
 }
 
 func parseFocus(args string) (func(*Settings), error) {

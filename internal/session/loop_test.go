@@ -107,7 +107,7 @@ func TestCommandsSayWhatIsWrong(t *testing.T) {
 		"/set focus water 1e9": "focus[0].sigma",
 		"/set max_tokens 1.5":  "not a whole number",
 		"/set seed -1":         "neither a whole number",
-		"/set color red":       "/set knows utility, focus",
+		"/set color red":       "/set knows level, utility, focus",
 		"/frobnicate":          "no command /frobnicate",
 	} {
 		shown, _ := converse(t, s, line)

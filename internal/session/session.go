@@ -21,6 +21,8 @@ type Config struct {
 	// Name is the model's name and Secret the owner's: the utility noise is keyed by both.
 	Name   string
 	Secret []byte
+	// Sigma is the σ for a level of utility, which it may take a while to measure; without it levels are refused.
+	Sigma func(level float64) (float64, error)
 	// Settings are those to begin with.
 	Settings Settings
 	// Terminal says that answers are shown on a terminal, where control characters of a model could do harm.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,6 +17,8 @@ type Settings struct {
 	System string
 	// Utility is the σ of utility modulation, in logits.
 	Utility float64
+	// Level in (0, 1] is the level of utility modulation: where it is not 0, it decides on Utility.
+	Level float64
 	// Focus are the words to raise or lower.
 	Focus []Focus
 	// Temperature and TopP are as in the API.
@@ -51,6 +54,9 @@ func (s *Session) change(f func(*Settings)) error {
 	if next.MaxTokens < 0 {
 		return &sampler.DomainError{Param: "max_tokens", Value: next.MaxTokens, Want: "at least 0"}
 	}
+	if err := s.dial(&next); err != nil {
+		return err
+	}
 	params, err := s.params(next)
 	if err != nil {
 		return err
@@ -60,6 +66,20 @@ func (s *Session) change(f func(*Settings)) error {
 	}
 	s.settings = next
 	return nil
+}
+
+// dial finds the σ for a level.
+func (s *Session) dial(set *Settings) (err error) {
+	switch {
+	case set.Level == 0, set.Level == s.settings.Level && set.Utility == s.settings.Utility:
+		return nil
+	case !(set.Level > 0 && set.Level <= 1):
+		return &sampler.DomainError{Param: "level", Value: set.Level, Want: "in (0, 1]"}
+	case s.cfg.Sigma == nil:
+		return errors.New("there is no calibration of this model, which a level needs")
+	}
+	set.Utility, err = s.cfg.Sigma(set.Level)
+	return err
 }
 
 // params are the settings as the sampler takes them.
@@ -123,7 +143,11 @@ func (set *Settings) String() string {
 		}
 		return "none"
 	}
-	line("utility", fmt.Sprintf("σ = %g", set.Utility))
+	utility := fmt.Sprintf("σ = %g", set.Utility)
+	if set.Level != 0 {
+		utility = fmt.Sprintf("level %g (σ = %.3g)", set.Level, set.Utility)
+	}
+	line("utility", utility)
 	focus := make([]string, len(set.Focus))
 	for i, f := range set.Focus {
 		focus[i] = f.String()
