@@ -154,6 +154,7 @@ const group = 64
 // add performs zᵢ ← zᵢ + σ·εᵢ for the tokens that are not marked in settled, a bit per token, and returns their number.
 func (f *rowField) add(row []float32, sigma float64, settled []uint64) int {
 	added := 0
+	var kept [group]float32
 	for lo := 0; lo < len(row); lo += chunkTokens {
 		n := min(len(row)-lo, chunkTokens)
 		his, words := f.chunkHi(lo/chunkTokens, n), f.chunkLo(lo/chunkTokens, n)
@@ -166,35 +167,38 @@ func (f *rowField) add(row []float32, sigma float64, settled []uint64) int {
 				continue
 			}
 			part := (*[group]float32)(row[lo+i:])
-			kept := *part
+			n := 0
+			for d := done; d != 0; d &= d - 1 {
+				kept[n%group] = part[bits.TrailingZeros64(d)%group]
+				n++
+			}
 			addGroup(part, (*[group]byte)(his[i:]), (*[group * wordBytes]byte)(words[i*wordBytes:]), sigma)
-			for ; done != 0; done &= done - 1 {
-				k := bits.TrailingZeros64(done) % group
-				part[k] = kept[k]
+			n = 0
+			for d := done; d != 0; d &= d - 1 {
+				part[bits.TrailingZeros64(d)%group] = kept[n%group]
+				n++
 			}
 		}
 	}
 	return added
 }
 
-// addGroup performs zᵢ ← zᵢ + σ·εᵢ for a group of tokens. All get the value of the center first, and the few of the
-// tail theirs afterwards: a loop without calls keeps its variables in registers.
+// addGroup performs zᵢ ← zᵢ + σ·εᵢ for a group of tokens. All get what the center says, 0 for those of the
+// tail, which get theirs afterwards: a loop without calls keeps its variables in registers.
 func addGroup(row *[group]float32, his *[group]byte, words *[group * wordBytes]byte, sigma float64) {
-	var tails [group]uint8
-	var kept [group]float32
-	n := 0
-	for i, z := range row {
+	var inTails uint64 // center leaves these as they are
+	for i := range row {
 		hi := his[i]
 		if inTail(hi) {
-			tails[n%group], kept[n%group] = uint8(i), z
-			n++
+			inTails |= 1 << (i % group)
 		}
 		word := binary.LittleEndian.Uint32(words[i*wordBytes:])
-		row[i] = noisy(z, sigma, center(uint64(hi)<<wordBits|uint64(word)))
+		row[i] = noisy(row[i], sigma, center(uint64(hi)<<wordBits|uint64(word)))
 	}
-	for k, i := range tails[:n] {
-		word := binary.LittleEndian.Uint32(words[int(i%group)*wordBytes:])
-		row[i%group] = noisy(kept[k], sigma, tail(uint64(his[i%group])<<wordBits|uint64(word)))
+	for ; inTails != 0; inTails &= inTails - 1 {
+		i := bits.TrailingZeros64(inTails) % group
+		word := binary.LittleEndian.Uint32(words[i*wordBytes:])
+		row[i] = noisy(row[i], sigma, tail(uint64(his[i])<<wordBits|uint64(word)))
 	}
 }
 
