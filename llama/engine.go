@@ -58,6 +58,9 @@ type Engine struct {
 
 	loop loop
 
+	// control and ends are the model's control tokens, for utility noise.
+	control, ends []sampler.Token
+
 	busy, queued                            atomic.Int64
 	decodes, promptTokens, completionTokens atomic.Uint64
 }
@@ -91,7 +94,10 @@ type step struct {
 // New returns an Engine over m and d. Its requests wait until Run is called.
 func New(m Model, d Decoder, cfg Config) *Engine {
 	cfg = cfg.withDefaults()
+	control, ends := ControlTokens(m)
 	return &Engine{
+		control:  control,
+		ends:     ends,
 		model:    m,
 		cfg:      cfg,
 		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
@@ -205,6 +211,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			return nil, &sampler.DomainError{Param: "forced", Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
 		}
 	}
+	r.Params.Utility.Pinned, r.Params.Utility.End = e.control, e.ends // what a caller of the engine need not know
 	s, err := sampler.New(r.Params, vocab)
 	if err != nil {
 		return nil, err

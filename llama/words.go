@@ -37,3 +37,18 @@ func Surfaces(m Model, word string) ([][]sampler.Token, error) {
 	}
 	return several, nil
 }
+
+// ControlTokens lists the model's control tokens, in ascending order: those that end an answer, and the others. They are what
+// [sampler.Utility] wants to know of a vocabulary.
+func ControlTokens(m Model) (others, ends []sampler.Token) {
+	for t := range sampler.Token(m.Vocab()) {
+		switch m.Kind(t) {
+		case Control:
+			others = append(others, t)
+		case End:
+			ends = append(ends, t)
+		case Normal:
+		}
+	}
+	return others, ends
+}

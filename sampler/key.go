@@ -13,21 +13,26 @@ type Key [sha256.Size]byte
 // The labels keep the domains of the keys apart: no utility key equals a focus key, whatever their inputs.
 const (
 	utilityLabel = "aim utility noise 1"
-	focusLabel   = "aim focus noise 1"
-	entryLabel   = "aim focus entry 1"
+	windowLabel  = "aim utility noise in a window 1"
+	// fingerprintLabel is for the hash of the prompt in a window's context.
+	fingerprintLabel = "aim prompt fingerprint 1"
+	focusLabel       = "aim focus noise 1"
+	entryLabel       = "aim focus entry 1"
 )
 
 // UtilityKey derives the key of a virtual model's utility noise from the owner's secret, the model's name and σ:
 //
 //	HMAC-SHA256(secret, label ‖ len(model) ‖ model ‖ bits(σ))
 //
-// σ is part of it because two σ over one field, together with log-probabilities, could be solved for the raw logits.
+// It is that of the zero [Scope]; see [Scope.Key] for another. σ is part of it because two σ over one field, together with log-probabilities, could be solved for the raw logits.
 func UtilityKey(secret []byte, model string, sigma float64) Key {
-	msg := append([]byte{}, utilityLabel...)
+	return derive(secret, appendModel([]byte(utilityLabel), model, sigma))
+}
+
+func appendModel(msg []byte, model string, sigma float64) []byte {
 	msg = binary.LittleEndian.AppendUint64(msg, uint64(len(model)))
 	msg = append(msg, model...)
-	msg = binary.LittleEndian.AppendUint64(msg, math.Float64bits(sigma))
-	return derive(secret, msg)
+	return binary.LittleEndian.AppendUint64(msg, math.Float64bits(sigma))
 }
 
 // FocusKey derives the key of focus noise from a request's seed: HMAC-SHA256(label, seed). Nothing in it is secret.

@@ -58,8 +58,11 @@ type Params struct {
 type Utility struct {
 	// Sigma in [0, 100] is the standard deviation, in logits. 0 leaves the row untouched, bit for bit.
 	Sigma float64
-	// Key selects the noise; see [UtilityKey].
+	// Key selects the noise; see [UtilityKey] and [Scope.Key].
 	Key Key
+	// Scope is what the noise depends on beside its key. A window refuses Logprobs: with them a caller would read the
+	// difference of two rows under one noise.
+	Scope Scope
 
 	// Pinned tokens can never be promoted by noise: theirs is at most that of the model's best token, so that none of them
 	// comes to rank before it. They are the control tokens other than those of End. Like End, the list is read and kept.

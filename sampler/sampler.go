@@ -78,17 +78,29 @@ func (s *Sampler) addNoise() error {
 		}
 		s.focus = append(s.focus, e)
 	}
-	s.hashing = utility != nil || len(s.focus) > 0
+	s.hashing = utility != nil && utility.window == nil || len(s.focus) > 0
 	return nil
 }
 
 // Prime tells the prompt, before the first Accept. Called again, it appends to it.
 func (s *Sampler) Prime(prompt []Token) {
 	for _, t := range prompt {
-		if s.hashing {
-			s.context.push(t)
-		}
+		s.see(t, true)
 		s.penalties.prompt(t)
+	}
+}
+
+// see tells the contexts of the noises about a token.
+func (s *Sampler) see(t Token, prompt bool) {
+	if s.hashing {
+		s.context.push(t)
+	}
+	if u := s.view.noise; u != nil && u.window != nil {
+		if prompt {
+			u.window.prompt(t)
+		} else {
+			u.window.accept(t)
+		}
 	}
 }
 
@@ -182,9 +194,7 @@ func (s *Sampler) applyMask() {
 
 // Accept appends the chosen token to the answer.
 func (s *Sampler) Accept(t Token) {
-	if s.hashing {
-		s.context.push(t)
-	}
+	s.see(t, false)
 	s.penalties.accept(t)
 	for _, e := range s.focus {
 		e.accept(t)

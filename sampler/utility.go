@@ -2,8 +2,9 @@ package sampler
 
 // utility is stage 1 at work: the noise, and which tokens of the current row have it.
 type utility struct {
-	field *rowField
-	sigma float64
+	field  *rowField
+	window *window // nil where the context is all tokens so far
+	sigma  float64
 	// upper is σ times the largest noise that the leading byte of a uniform allows.
 	upper [256]float64
 	// settled has a bit per token; whole says that all are settled.
@@ -24,11 +25,20 @@ func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility,
 	if p.Sigma == 0 {
 		return nil, nil
 	}
-	f, err := newRowField(p.Key, context)
+	at := context.digest()
+	var w *window
+	if p.Scope.Window > 0 {
+		var err error
+		if w, err = newWindow(p.Scope.Window, p.Key); err != nil {
+			return nil, err
+		}
+		at = &w.context
+	}
+	f, err := newRowFieldAt(p.Key, at)
 	if err != nil {
 		return nil, err
 	}
-	u := &utility{field: f, sigma: p.Sigma, settled: make([]uint64, (vocab+63)/64), exact: exact}
+	u := &utility{field: f, window: w, sigma: p.Sigma, settled: make([]uint64, (vocab+63)/64), exact: exact}
 	for hi := range u.upper {
 		u.upper[hi] = p.Sigma * normal(uint64(hi)<<wordBits+(1<<wordBits-1))
 	}
@@ -48,6 +58,9 @@ func (u *utility) begin() {
 	clear(u.settled)
 	u.whole = false
 	u.rawNoise = 0
+	if u.window != nil {
+		u.window.refresh()
+	}
 	for _, t := range u.exempt {
 		u.settled[t/64] |= 1 << (t % 64)
 	}

@@ -34,10 +34,23 @@ func (p Params) Validate(vocab int) error {
 		return &DomainError{"top_k", p.TopK, "at least 0"}
 	case p.RepeatLastN < -1:
 		return &DomainError{"repeat_last_n", p.RepeatLastN, "at least -1"}
+	case p.Utility.Scope.Window < 0 || p.Utility.Scope.Window > maxWindow:
+		return &DomainError{"utility.window", p.Utility.Scope.Window, fmt.Sprintf("in [0, %d]", maxWindow)}
+	case p.Utility.EndNoise < EndModulated || p.Utility.EndNoise > EndKept:
+		return &DomainError{"utility.end", int(p.Utility.EndNoise), "modulated, exempt or kept"}
+	case p.Logprobs && p.Utility.windowed():
+		return &DomainError{"logprobs", true, "false: under noise in a window, two rows would share it and their difference would show"}
 	case p.TopLogprobs < 0 || p.TopLogprobs > maxTopLogprobs:
 		return &DomainError{"top_logprobs", p.TopLogprobs, fmt.Sprintf("in [0, %d]", maxTopLogprobs)}
 	case p.TopLogprobs > 0 && !p.Logprobs:
 		return &DomainError{"top_logprobs", p.TopLogprobs, "0 unless logprobs is true"}
+	}
+	for _, list := range [][]Token{p.Utility.Pinned, p.Utility.End} {
+		for _, t := range list {
+			if err := validToken("utility.pinned", t, vocab); err != nil {
+				return err
+			}
+		}
 	}
 	if err := validBias(p.Bias, vocab); err != nil {
 		return err
@@ -50,8 +63,12 @@ func (p Params) Validate(vocab int) error {
 	return nil
 }
 
+// windowed reports whether there is noise in a window.
+func (u *Utility) windowed() bool { return u.Sigma > 0 && u.Scope.Window > 0 }
+
 const (
 	maxSigma       = 100
+	maxWindow      = 1024
 	maxBias        = 100
 	maxTopLogprobs = 20
 )

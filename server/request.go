@@ -125,8 +125,10 @@ func (s *Server) bound(c *call) error {
 
 // impose sets the utility in force for a call, for which it may wait where a level is asked for.
 func (s *Server) impose(ctx context.Context, c *call) (err error) {
-	c.request.Params.Utility, err = c.model.utility(ctx, c.utility, s.secret)
-	return err
+	if c.request.Params.Utility, err = c.model.utility(ctx, c.utility, s.secret); err != nil {
+		return err
+	}
+	return c.windowed()
 }
 
 // choices is the number of answers in all.

@@ -22,6 +22,7 @@ import (
 
 	"aim/internal/chat"
 	"aim/llama"
+	"aim/sampler"
 )
 
 // Model is what a name in /v1/models serves.
@@ -36,6 +37,11 @@ type Model struct {
 	Created time.Time
 	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it.
 	Sigma float64
+	// Scope is what utility noise depends on; see [sampler.Scope]. Where it is a window, requests for log-probabilities, or
+	// for the prompt to be echoed, are refused while there is noise.
+	Scope sampler.Scope
+	// EndNoise is what utility noise does to the tokens that end an answer.
+	EndNoise sampler.EndNoise
 	// Level in (0, 1) is the level that the owner asked for and of which Sigma is the σ; 0 where the owner gave σ itself.
 	Level float64
 	// Dial is the model's calibration; without one no request can ask for a level.

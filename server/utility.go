@@ -102,5 +102,26 @@ func (m *served) utility(ctx context.Context, a asked, secret []byte) (sampler.U
 	if err != nil {
 		return sampler.Utility{}, err
 	}
-	return sampler.Utility{Sigma: sigma, Key: sampler.UtilityKey(secret, m.ID, sigma)}, nil
+	return sampler.Utility{Sigma: sigma, Key: m.Scope.Key(secret, m.ID, sigma), Scope: m.Scope, EndNoise: m.EndNoise}, nil
+}
+
+// windowed refuses what would undo noise in the scope of a window, in which two prompts share their noise.
+func (c *call) windowed() error {
+	u := c.request.Params.Utility
+	if u.Sigma == 0 || u.Scope.Window == 0 {
+		return nil
+	}
+	refuse := func(param, why string) error {
+		return invalid(param, codeUnsupported, "%s is not supported by the model %s: its noise depends on the last %d tokens only, so that %s",
+			param, c.model.ID, u.Scope.Window, why)
+	}
+	if c.request.Params.Logprobs {
+		return refuse("logprobs", "log-probabilities of two prompts with the same noise would tell it")
+	}
+	for _, p := range c.prompts {
+		if p.echo != "" {
+			return refuse("echo", "prompts are not evaluated for a caller")
+		}
+	}
+	return nil
 }

@@ -63,6 +63,6 @@ type answer struct {
 
 // fingerprint changes when the same request may be answered otherwise: with the model, its size or what is imposed on it.
 func fingerprint(m Model) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %v", m.ID, m.Engine.Model().Vocab(), m.Engine.Config().Context, m.Sigma))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %v %v %v", m.ID, m.Engine.Model().Vocab(), m.Engine.Config().Context, m.Sigma, m.Scope, m.EndNoise))
 	return "fp_" + hex.EncodeToString(sum[:5])
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -94,3 +95,13 @@ func (v *choiceValue) Set(text string) error {
 func sigmaParams(v float64) sampler.Params       { return sampler.Params{Utility: sampler.Utility{Sigma: v}} }
 func temperatureParams(v float64) sampler.Params { return sampler.Params{Temperature: v} }
 func topPParams(v float64) sampler.Params        { return sampler.Params{TopP: v} }
+
+// endNoises are the words for a sampler.EndNoise, the default first.
+func endNoises() (words []string) {
+	for e := sampler.EndModulated; e <= sampler.EndKept; e++ {
+		words = append(words, e.String())
+	}
+	return words
+}
+
+func endNoise(word string) sampler.EndNoise { return sampler.EndNoise(slices.Index(endNoises(), word)) }

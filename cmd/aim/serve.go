@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"aim/llama/cpp"
+	"aim/sampler"
 	"aim/server"
 )
 
@@ -25,6 +26,8 @@ type serveOptions struct {
 	engineOptions
 	addr     string
 	sigma    float64
+	window   int
+	noiseEnd string
 	drain    time.Duration
 	logLevel string
 	logAs    string
@@ -59,6 +62,8 @@ a second signal ends it at once.`,
 	o.sequenceFlags(f)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	floatVar(f, &o.sigma, "sigma", 0, "utility modulation to impose: standard deviation of the noise on all logits", sigmaParams)
+	intVar(f, &o.window, "noise-window", 0, 0, 1024, "tokens that utility noise depends on, beside a fingerprint of the prompt; 0 is all tokens so far")
+	choiceVar(f, &o.noiseEnd, "noise-end", "what utility noise does to the tokens that end an answer", endNoises()...)
 	f.DurationVar(&o.drain, "drain-timeout", 30*time.Second, "how long running answers may go on after SIGTERM")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
@@ -103,7 +108,10 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	stopEngine := e.start()
 	defer stopEngine()
 	api := server.New(server.Config{
-		Models: []server.Model{{ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(), Sigma: o.sigma}},
+		Models: []server.Model{{
+			ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(), Sigma: o.sigma,
+			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
+		}},
 		Secret: e.secret,
 		Log:    log,
 	})
