@@ -218,9 +218,5 @@ func (r *Retentions) at(sigma float64) float64 {
 		}
 		spread(c[:], a, w)
 	}
-	p := 0.0
-	for k := range gridNodes {
-		p += gridDensity(k) * c.behind(k)
-	}
-	return min(p/gridPerUnit, 1)
+	return c.retention()
 }

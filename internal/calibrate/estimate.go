@@ -1,0 +1,249 @@
+package calibrate
+
+import (
+	"errors"
+	"math"
+	"slices"
+)
+
+// summary is what estimation needs of an answer.
+type summary struct {
+	prompt int
+	sigma  float64
+	// weight is how many steps it stands for, and p their mean probability at each σ of the curve.
+	weight float64
+	p      []float64
+}
+
+// summarize takes the means of answers of at most length tokens. Where an answer was cut short of AnswerLength, its steps after
+// the opening stand for those that are missing.
+func summarize(answers []answer, length int) []summary {
+	var list []summary
+	for _, a := range answers {
+		n := len(a.steps)
+		if n == 0 {
+			continue
+		}
+		late := 1.0 // the weight of the steps after the opening
+		if n == length && !a.ended && n > opening {
+			late = float64(AnswerLength-opening) / float64(n-opening)
+		}
+		s := summary{prompt: a.prompt, sigma: a.sigma, p: make([]float64, len(a.steps[0].p))}
+		for i, st := range a.steps {
+			w := 1.0
+			if i >= opening {
+				w = late
+			}
+			s.weight += w
+			for j, p := range st.p {
+				s.p[j] += w * p
+			}
+		}
+		for j := range s.p {
+			s.p[j] /= s.weight
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// Answers generated under noise are less certain than others: text that went astray is harder to continue. The logit of their
+// mean probability, at whatever σ it is taken, falls by drift·(1-u)², where u is the level at which they were generated.
+// That holds well from u = 1 down to 0.4 (docs/dial.md). A quick measurement alone could not tell the drift, so it
+// starts from what other models had.
+const (
+	usualDrift  = 1.2
+	driftSpread = 0.4 // standard deviation between models
+)
+
+// estimate fits R at each σ. With u_i the level of the noise of answer i, and u = R(σ), what the answers would have
+// averaged under noise σ is the R for which
+//
+//	Σ wᵢ pᵢ(σ) = Σ wᵢ expit(logit R - drift·((1-uᵢ)² - (1-R)²))
+//
+// The standard errors are by jackknife: all is estimated again without each prompt in turn.
+func estimate(sigmas []float64, answers []summary) ([]Point, error) {
+	if len(answers) == 0 || len(sigmas) < 2 {
+		return nil, errors.New("too little was measured")
+	}
+	full := fit(sigmas, answers)
+	points := make([]Point, len(sigmas))
+	for i := range points {
+		points[i] = Point{Sigma: sigmas[i], Retention: full[i]}
+	}
+	var prompts []int
+	seen := map[int]bool{}
+	for _, a := range answers {
+		if !seen[a.prompt] {
+			seen[a.prompt] = true
+			prompts = append(prompts, a.prompt)
+		}
+	}
+	n := float64(len(prompts))
+	for _, out := range prompts {
+		var rest []summary
+		for _, a := range answers {
+			if a.prompt != out {
+				rest = append(rest, a)
+			}
+		}
+		if len(rest) == 0 {
+			break // of one prompt nothing can be said
+		}
+		for i, r := range fit(sigmas, rest) {
+			points[i].StdErr += (r - full[i]) * (r - full[i]) * (n - 1) / n
+		}
+	}
+	for i := range points {
+		points[i].StdErr = math.Sqrt(points[i].StdErr)
+	}
+	return falling(points), nil
+}
+
+// fit estimates R at each σ.
+func fit(sigmas []float64, answers []summary) []float64 {
+	means := make([]float64, len(sigmas))
+	for i := range means {
+		means[i] = mean(answers, i)
+	}
+	// The levels of the answers depend on the curve, which depends on them, but little.
+	curve := means
+	groups := byNoise(answers)
+	for range 3 {
+		for i := range groups {
+			u := interpolate(sigmas, curve, groups[i].sigma)
+			groups[i].strain = (1 - u) * (1 - u)
+		}
+		drift := fitDrift(curve, answers, groups)
+		curve = make([]float64, len(sigmas))
+		for i := range curve {
+			curve[i] = solve(means[i], groups, drift)
+		}
+	}
+	return curve
+}
+
+// mean is the weighted mean of the answers' probabilities at the i-th σ.
+func mean(answers []summary, i int) float64 {
+	sum, weight := 0.0, 0.0
+	for _, a := range answers {
+		sum += a.weight * a.p[i]
+		weight += a.weight
+	}
+	return sum / weight
+}
+
+// group is the answers generated under one σ.
+type group struct {
+	sigma float64
+	share float64 // of the weight of all
+	// strain is (1-u)² at their level u.
+	strain float64
+}
+
+func byNoise(answers []summary) []group {
+	var groups []group
+	total := 0.0
+	for _, a := range answers {
+		total += a.weight
+	}
+	for _, a := range answers {
+		i := slices.IndexFunc(groups, func(g group) bool { return g.sigma == a.sigma })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, group{sigma: a.sigma})
+		}
+		groups[i].share += a.weight / total
+	}
+	return groups
+}
+
+// drifted is what answers of some strain average where R is r.
+func drifted(r, strain, drift float64) float64 {
+	return expit(logit(r) - drift*(strain-(1-r)*(1-r)))
+}
+
+// solve finds the R at which all answers together average mean, by bisection: what they average rises with R, for any drift
+// below 3.
+func solve(mean float64, groups []group, drift float64) float64 {
+	lo, hi := 0.0, 1.0
+	for range 30 {
+		r := (lo + hi) / 2
+		average := 0.0
+		for _, g := range groups {
+			average += g.share * drifted(r, g.strain, drift)
+		}
+		if average > mean {
+			hi = r
+		} else {
+			lo = r
+		}
+	}
+	return (lo + hi) / 2
+}
+
+// fitDrift finds the drift that explains the answers' probabilities at the σ of medium level best, with what is known of
+// other models as a prior: a normal one, so that the sum below is twice the negative logarithm of the posterior.
+func fitDrift(curve []float64, answers []summary, groups []group) float64 {
+	const medium = 0.6
+	at := 0
+	for i, r := range curve {
+		if math.Abs(r-medium) < math.Abs(curve[at]-medium) {
+			at = i
+		}
+	}
+	average, weight := mean(answers, at), 0.0
+	for _, a := range answers {
+		weight += a.weight / float64(len(answers))
+	}
+	squares := func(drift float64) (sum float64) {
+		r := solve(average, groups, drift)
+		want := make([]float64, len(groups))
+		for i, g := range groups {
+			want[i] = drifted(r, g.strain, drift)
+		}
+		for _, a := range answers {
+			e := a.p[at] - want[slices.IndexFunc(groups, func(g group) bool { return g.sigma == a.sigma })]
+			sum += a.weight / weight * e * e
+		}
+		return sum
+	}
+	variance := squares(usualDrift) / max(float64(len(answers)-1), 1)
+	best, least := usualDrift, math.Inf(1)
+	for drift := 0.0; drift <= 2.9; drift += 0.05 {
+		prior := (drift - usualDrift) / driftSpread
+		if s := squares(drift)/variance + prior*prior; s < least { // NaN, of one answer without variance, is not
+			best, least = drift, s
+		}
+	}
+	return best
+}
+
+// interpolate is the curve at σ, linear in ln σ, and constant outside.
+func interpolate(sigmas, curve []float64, sigma float64) float64 {
+	last := len(sigmas) - 1
+	if sigma <= sigmas[0] {
+		return 1 - (1-curve[0])*sigma/sigmas[0]
+	}
+	for i := 1; i <= last; i++ {
+		if sigma <= sigmas[i] {
+			part := math.Log(sigma/sigmas[i-1]) / math.Log(sigmas[i]/sigmas[i-1])
+			return curve[i-1] + part*(curve[i]-curve[i-1])
+		}
+	}
+	return curve[last]
+}
+
+// falling leaves out the points that do not lie below the one before by anything that could be told apart.
+func falling(points []Point) []Point {
+	const least = 1e-6
+	var list []Point
+	last := 1.0
+	for _, p := range points {
+		if p.Retention > least && p.Retention < last-least {
+			list = append(list, p)
+			last = p.Retention
+		}
+	}
+	return list
+}
