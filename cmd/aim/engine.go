@@ -35,7 +35,7 @@ func (o *engineOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.model, "model", "", "path of a GGUF file, or name of a model in the models folder (default: the only one there)")
 	f.StringVar(&o.template, "chat-template", "", "file with a Jinja chat template, instead of the model's own")
-	f.StringVar(&o.stateDir, "state-dir", "", "folder of the owner's secret (default: $XDG_STATE_HOME/aim, ~/.local/state/aim)")
+	f.StringVar(&o.stateDir, "state-dir", "", "folder of the owner's secret and of calibrations (default: $XDG_STATE_HOME/aim, ~/.local/state/aim)")
 	intVar(f, &o.context, "ctx", 0, 0, math.MaxInt32, fmt.Sprintf("tokens of one conversation, prompt and answer; 0 is %d, or what the model was trained on if that is less", defaultContext))
 	intVar(f, &o.batch, "batch", 512, 1, 1<<16, "most tokens of one decode")
 	intVar(f, &o.threads, "threads", runtime.GOMAXPROCS(0), 1, 512, "threads that compute")
@@ -53,11 +53,13 @@ func (o *engineOptions) sequenceFlags(f *pflag.FlagSet) {
 // engine is a loaded model, ready to answer.
 type engine struct {
 	*llama.Engine
-	// name is the model's name; the wire calls it id.
-	name string
+	// name is the model's name, which the wire calls id, and path its file.
+	name, path string
 	// template is nil where neither the model nor the user has one.
 	template *chat.Template
-	secret   []byte
+	// templateSource is its text, "" without one.
+	templateSource string
+	secret         []byte
 
 	model   *cpp.Model
 	decoder *cpp.Decoder
@@ -69,7 +71,7 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if err != nil {
 		return nil, err
 	}
-	e = &engine{name: models.Name(path)}
+	e = &engine{name: models.Name(path), path: path}
 	defer func() {
 		if err != nil {
 			e.close()
@@ -84,7 +86,7 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if o.context, err = o.boundedContext(e); err != nil {
 		return e, err
 	}
-	if e.template, err = o.compile(e.model); err != nil {
+	if e.template, e.templateSource, err = o.compile(e.model); err != nil {
 		return e, err
 	}
 	e.decoder, err = e.model.NewDecoder(cpp.DecoderOptions{
@@ -143,12 +145,9 @@ func (o *engineOptions) find() (string, error) {
 }
 
 func (o *engineOptions) secret() ([]byte, error) {
-	dir := o.stateDir
-	if dir == "" {
-		var err error
-		if dir, err = state.Dir(); err != nil {
-			return nil, err
-		}
+	dir, err := o.stateFolder()
+	if err != nil {
+		return nil, err
 	}
 	return state.Secret(dir)
 }
@@ -165,20 +164,21 @@ func (o *engineOptions) boundedContext(e *engine) (int, error) {
 	return o.context, nil
 }
 
-// compile returns the chat template, nil where there is none.
-func (o *engineOptions) compile(m *cpp.Model) (*chat.Template, error) {
-	source := m.ChatTemplate()
+// compile returns the chat template and its source, nil and "" where there is none.
+func (o *engineOptions) compile(m *cpp.Model) (template *chat.Template, source string, err error) {
+	source = m.ChatTemplate()
 	if o.template != "" {
 		text, err := os.ReadFile(o.template)
 		if err != nil {
-			return nil, fmt.Errorf("--chat-template: %w", err)
+			return nil, "", fmt.Errorf("--chat-template: %w", err)
 		}
 		source = string(text)
 	}
 	if source == "" {
-		return nil, nil //nolint:nilnil // no template is not an error
+		return nil, "", nil
 	}
-	return chat.Compile(source, chat.Options{BOS: m.BOS(), EOS: m.EOS(), Specials: m.Specials()})
+	template, err = chat.Compile(source, chat.Options{BOS: m.BOS(), EOS: m.EOS(), Specials: m.Specials()})
+	return template, source, err
 }
 
 // driverLayers translates the number of layers to offload: the driver's zero value is all of them.
@@ -192,8 +192,8 @@ func driverLayers(flag int) int {
 	return flag
 }
 
-// progressLine shows on a terminal how much of a model is loaded, and nothing elsewhere.
-func progressLine(w io.Writer, name string) (show func(fraction float64)) {
+// progressLine shows on a terminal how much of some work is done, and nothing elsewhere.
+func progressLine(w io.Writer, doing string) (show func(fraction float64)) {
 	if !isTerminal(w) {
 		return nil
 	}
@@ -205,7 +205,7 @@ func progressLine(w io.Writer, name string) (show func(fraction float64)) {
 		}
 		last = percent
 		if percent < 100 {
-			fmt.Fprintf(w, "\rloading %s %3d %%", name, percent)
+			fmt.Fprintf(w, "\r%s %3d %%", doing, percent)
 		} else {
 			fmt.Fprintf(w, "\r\x1b[K") // the line has done its duty
 		}

@@ -66,6 +66,38 @@ func (v *floatValue) Set(text string) error {
 	return nil
 }
 
+// levelVar defines a flag for a level of utility; 0 is none.
+func levelVar(f *pflag.FlagSet, p *float64, usage string) { f.Var(&levelValue{p}, "level", usage) }
+
+// levelValue is a flag whose value is a level of utility.
+type levelValue struct{ p *float64 }
+
+func (v *levelValue) String() string {
+	if *v.p == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(*v.p, 'g', -1, 64)
+}
+func (v *levelValue) Type() string { return "float" }
+
+// Set parses a value from the command line.
+func (v *levelValue) Set(text string) error {
+	x, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(x > 0 && x <= 1) {
+		return errors.New("want a number above 0 and up to 1")
+	}
+	*v.p = x
+	return nil
+}
+
+// oneUtility refuses a level beside a σ.
+func oneUtility(f *pflag.FlagSet) error {
+	if f.Changed("level") && f.Changed("sigma") {
+		return usageError{errors.New("--level and --sigma set the same: give one of them")}
+	}
+	return nil
+}
+
 // choiceValue is a flag whose value is one of several words.
 type choiceValue struct {
 	p       *string

@@ -65,14 +65,15 @@ answers (utility) and what its answers attend to (focus), without touching its w
 Models are GGUF files. Aim looks for them in the models folder, $AIM_MODELS or ~/.local/share/aim/models, and takes
 the path of any other. Where the folder holds one model, no command needs to be told which.`,
 		Example: `  aim serve                          # the OpenAI API on 127.0.0.1:8080
-  aim serve --sigma 0.5              # a model of lower quality from the same weights
+  aim serve --level 0.9              # a model of lower quality from the same weights
   aim run                            # chat in the terminal
   aim run --focus water=4 "Describe a summer day."
   echo "What is Go?" | aim run       # just the answer
+  aim calibrate                      # what the levels of utility mean for a model
   aim models                         # what there is to serve`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRun(), newModels(), newVersion())
+	root.AddCommand(newServe(), newRun(), newCalibrate(), newModels(), newVersion())
 	return root
 }

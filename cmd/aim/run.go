@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"aim/internal/calibrate"
 	"aim/internal/session"
 	"aim/internal/state"
 	"aim/llama/cpp"
@@ -37,12 +38,15 @@ func newRun() *cobra.Command {
 		Long: `Chats with a model in the terminal. With a prompt on the command line, or on standard input where that is not a
 terminal, it prints just the answer.
 
-In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such as /set utility 0.5 and
+In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such as /set level 0.9 and
 /set focus water 4 (a negative number lowers).`,
 		Example: `  aim run
   aim run --focus water=4 --focus sun=-4 "Describe a summer day."
   echo "What is Go?" | aim run --temperature 0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneUtility(cmd.Flags()); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("seed") {
 				o.Seed = &o.seed
 			}
@@ -63,6 +67,7 @@ func (o *runOptions) settingFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.System, "system", "", "instruction before the first turn")
 	f.StringArrayVar(&o.focus, "focus", nil, "word to raise, and by how much: water=4; a negative number lowers; may be repeated")
 	floatVar(f, &o.Utility, "sigma", 0, "utility modulation: standard deviation of the noise on all logits", sigmaParams)
+	levelVar(f, &o.Level, "utility modulation by its effect: the share of steps at which the model's best token stays best, 1 is all")
 	floatVar(f, &o.Temperature, "temperature", 0.7, "0 takes the likeliest token", temperatureParams)
 	floatVar(f, &o.TopP, "top-p", 0.95, "draw from the likeliest tokens that make up this much; 1 from all", topPParams)
 	intVar(f, &o.MaxTokens, "max-tokens", 0, 0, 1<<30, "longest answer; 0 is no limit")
@@ -100,7 +105,7 @@ func converse(ctx context.Context, o runOptions, prompt string, std streams) err
 	if !interactive && prompt == "" {
 		return usageError{errors.New("nothing to answer: give a prompt, or text on standard input")}
 	}
-	e, err := openEngine(o.engineOptions, progressLine(std.err, "the model"))
+	e, err := openEngine(o.engineOptions, progressLine(std.err, "loading the model"))
 	if err != nil {
 		return err
 	}
@@ -110,8 +115,14 @@ func converse(ctx context.Context, o runOptions, prompt string, std streams) err
 	}
 	stop := e.start()
 	defer stop()
+	g, err := newGauge(e, o.engineOptions, quiet, calibratingLine(std.err))
+	if err != nil {
+		return err
+	}
+	dial := calibrate.Dial{Obtain: g.obtain, Context: ctx}
 	s, err := session.New(session.Config{
 		Engine: e.Engine, Template: e.template, Name: e.name, Secret: e.secret, Settings: o.Settings, Terminal: isTerminal(std.out),
+		Sigma: func(level float64) (float64, error) { return dial.Sigma(ctx, level) },
 	})
 	if err != nil {
 		return usageError{err}

@@ -28,6 +28,7 @@ type serveOptions struct {
 	sigma    float64
 	window   int
 	noiseEnd string
+	level    float64 // 0 where sigma was given
 	drain    time.Duration
 	logLevel string
 	logAs    string
@@ -41,16 +42,19 @@ func newServe() *cobra.Command {
 		Long: `Serves a model over the OpenAI HTTP API: /v1/chat/completions, /v1/completions, /v1/models and /health.
 
 The model's id on the wire is its file's name without .gguf. Requests may ask for modulation in a field of their own,
-"aim": {"utility": {"sigma": 0.5}, "focus": [{"text": "water", "sigma": 4, "direction": "raise"}]}; what --sigma
-imposes, no request can undo.
+"aim": {"utility": {"level": 0.9}, "focus": [{"text": "water", "sigma": 4, "direction": "raise"}]}; what --level or
+--sigma imposes, no request can undo.
 
 On SIGTERM or Ctrl-C no new requests are taken, running answers get --drain-timeout to finish, then the server ends;
 a second signal ends it at once.`,
 		Example: `  aim serve
   aim serve --model SmolLM2-135M-Instruct.Q4_1 --addr 0.0.0.0:8080 --slots 8
-  aim serve --model ~/Downloads/model.gguf --ctx 8192 --sigma 0.5`,
+  aim serve --model ~/Downloads/model.gguf --ctx 8192 --level 0.9`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneUtility(cmd.Flags()); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // the second signal finds its default: the end
@@ -64,6 +68,7 @@ a second signal ends it at once.`,
 	floatVar(f, &o.sigma, "sigma", 0, "utility modulation to impose: standard deviation of the noise on all logits", sigmaParams)
 	intVar(f, &o.window, "noise-window", 0, 0, 1024, "tokens that utility noise depends on, beside a fingerprint of the prompt; 0 is all tokens so far")
 	choiceVar(f, &o.noiseEnd, "noise-end", "what utility noise does to the tokens that end an answer", endNoises()...)
+	levelVar(f, &o.level, "utility modulation to impose, by its effect: the share of steps at which the model's best token stays best")
 	f.DurationVar(&o.drain, "drain-timeout", 30*time.Second, "how long running answers may go on after SIGTERM")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
@@ -107,9 +112,17 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	defer e.close()
 	stopEngine := e.start()
 	defer stopEngine()
+	dial, err := o.impose(ctx, e, log, std.err)
+	if ctx.Err() != nil {
+		return nil // it was asked to end
+	}
+	if err != nil {
+		return err
+	}
 	api := server.New(server.Config{
 		Models: []server.Model{{
-			ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(), Sigma: o.sigma,
+			ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(),
+			Sigma: o.sigma, Level: o.imposedLevel(), Dial: dial,
 			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
 		}},
 		Secret: e.secret,
@@ -117,7 +130,7 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	})
 	front.open(api.Handler())
 	greet(std.out, baseURL(listener.Addr()), e)
-	log.Info("serving", "model", e.name, "address", listener.Addr().String(), "slots", o.slots, "context", e.Config().Context, "sigma", o.sigma)
+	log.Info("serving", "model", e.name, "address", listener.Addr().String(), "slots", o.slots, "context", e.Config().Context, "sigma", o.sigma, "level", o.level)
 
 	select {
 	case err := <-failed:
@@ -126,6 +139,30 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	}
 	shutdown(o.drain, api, e, stopEngine, web, log)
 	return nil
+}
+
+// imposedLevel is the level to impose, 0 where that is none or comes from σ.
+func (o *serveOptions) imposedLevel() float64 {
+	if o.level == 1 {
+		return 0
+	}
+	return o.level
+}
+
+// impose makes the dial that requests turn, and sets the σ of the level to impose.
+func (o *serveOptions) impose(ctx context.Context, e *engine, log *slog.Logger, stderr io.Writer) (server.Dial, error) {
+	g, err := newGauge(e, o.engineOptions, log, calibratingLine(stderr))
+	if err != nil {
+		return nil, err
+	}
+	dial, sigma, err := g.served(ctx, o.level)
+	if err != nil {
+		return nil, fmt.Errorf("--level %g: %w", o.level, err)
+	}
+	if o.level > 0 {
+		o.sigma = sigma
+	}
+	return dial, nil
 }
 
 // lastWrites is how long clients may take to read what was generated for them, after the engine is idle or has ended.
@@ -174,7 +211,7 @@ func load(ctx context.Context, o serveOptions, stderr io.Writer) (*engine, error
 	}
 	loaded := make(chan result, 1) // so that the goroutine ends though ctx did first
 	go func() {
-		e, err := openEngine(o.engineOptions, progressLine(stderr, "the model"))
+		e, err := openEngine(o.engineOptions, progressLine(stderr, "loading the model"))
 		loaded <- result{e, err}
 	}()
 	select {

@@ -16,12 +16,11 @@ type Verdict struct {
 	Answers, Steps int
 	// Mean is the mean exact probability of the steps that the best token stays best.
 	Mean float64
-	// Share is the share of steps at which it did, and Low and High are the 95 % band of the mean of the probabilities less the
-	// outcomes, about Share, by bootstrap over prompts: Mean within it says that the noise does what the integral says.
+	// Share is the share of steps at which it did, and Low and High its 95 % band, by bootstrap over prompts.
 	Share, Low, High float64
-	// Length is the median length of the answers, Ended the share of answers that ended by themselves.
-	Length int
-	Ended  float64
+	// Excess is Share - Mean, and ExcessLow and ExcessHigh its band, by the same bootstrap. Since probabilities and outcomes
+	// of one prompt go together, it is much narrower: 0 within it says that the noise does what the integral says.
+	Excess, ExcessLow, ExcessHigh float64
 }
 
 // Verify answers prompts at a level and compares. Answers have up to maxTokens tokens.
@@ -36,13 +35,7 @@ func Verify(ctx context.Context, s Subject, c *Curve, prompts []string, level fl
 		return v, err
 	}
 	sums := make([]promptSum, len(answers))
-	var lengths []int
-	ended := 0
 	for i, a := range answers {
-		lengths = append(lengths, len(a.steps))
-		if a.ended {
-			ended++
-		}
 		for _, st := range a.steps {
 			sums[i].steps++
 			sums[i].expected += st.p[0]
@@ -57,26 +50,21 @@ func Verify(ctx context.Context, s Subject, c *Curve, prompts []string, level fl
 	}
 	v.Answers, v.Steps = len(answers), int(all.steps)
 	v.Mean, v.Share = all.expected/all.steps, all.kept/all.steps
-	v.Low, v.High = band(sums)
-	slices.Sort(lengths)
-	v.Length = lengths[len(lengths)/2]
-	v.Ended = float64(ended) / float64(len(answers))
+	v.Excess = v.Share - v.Mean
+	v.Low, v.High = band(sums, func(t promptSum) float64 { return t.kept / t.steps })
+	v.ExcessLow, v.ExcessHigh = band(sums, func(t promptSum) float64 { return (t.kept - t.expected) / t.steps })
 	return v, nil
 }
 
-// answerAll answers each prompt once. Without noise the steps have no probabilities.
+// answerAll answers each prompt once.
 func (s Subject) answerAll(ctx context.Context, prompts []string, sigma float64, maxTokens int, progress func(float64)) ([]answer, error) {
-	var at []float64
-	if sigma > 0 {
-		at = []float64{sigma}
-	}
 	jobs := make([]job, len(prompts))
 	for i, p := range prompts {
 		tokens, err := s.Render(p)
 		if err != nil {
 			return nil, fmt.Errorf("prompt %d: %w", i+1, err)
 		}
-		jobs[i] = job{i, tokens, sigma, at, maxTokens, key(sigma)}
+		jobs[i] = job{i, tokens, sigma, []float64{sigma}, maxTokens, key(sigma)}
 	}
 	done := 0
 	return s.generate(ctx, jobs, func(int) {
@@ -102,18 +90,17 @@ func total(sums []promptSum) (t promptSum) {
 // resamples is how many times the prompts are drawn anew for a band.
 const resamples = 4000
 
-// band is the 95 % band of the share of kept steps: the percentiles of the shares of prompts drawn with replacement.
-func band(sums []promptSum) (low, high float64) {
+// band is the 95 % band of a statistic of all steps: its percentiles over prompts drawn with replacement.
+func band(sums []promptSum, statistic func(promptSum) float64) (low, high float64) {
 	rng := rand.New(rand.NewPCG(1, uint64(len(sums))))
-	shares := make([]float64, resamples)
+	values := make([]float64, resamples)
 	drawn := make([]promptSum, len(sums))
-	for i := range shares {
+	for i := range values {
 		for j := range drawn {
 			drawn[j] = sums[rng.IntN(len(sums))]
 		}
-		t := total(drawn)
-		shares[i] = t.kept / t.steps
+		values[i] = statistic(total(drawn))
 	}
-	slices.Sort(shares)
-	return shares[resamples*25/1000], shares[resamples*975/1000-1]
+	slices.Sort(values)
+	return values[resamples*25/1000], values[resamples*975/1000-1]
 }

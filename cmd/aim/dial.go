@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"aim/internal/calibrate"
+	"aim/internal/chat"
+	"aim/internal/state"
+	"aim/llama"
+	"aim/models"
+	"aim/sampler"
+	"aim/server"
+)
+
+// gauge obtains the calibration of an engine's model: what the state folder has, or a measurement.
+type gauge struct {
+	*engine
+	store calibrate.Store
+	log   *slog.Logger
+	// streams is how many answers a measurement generates at once.
+	streams int
+	// progress, when set, shows how far a measurement is.
+	progress func(fraction float64)
+}
+
+func newGauge(e *engine, o engineOptions, log *slog.Logger, progress func(float64)) (*gauge, error) {
+	dir, err := o.stateFolder()
+	if err != nil {
+		return nil, err
+	}
+	return &gauge{engine: e, store: calibrate.Store{Dir: dir}, log: log, streams: e.Config().Slots, progress: progress}, nil
+}
+
+// stateFolder is the folder for state.
+func (o *engineOptions) stateFolder() (string, error) {
+	if o.stateDir != "" {
+		return o.stateDir, nil
+	}
+	return state.Dir()
+}
+
+// key identifies the model, with its chat template.
+func (g *gauge) key() (string, error) {
+	id, err := models.Identity(g.path)
+	return calibrate.Key(id, g.templateSource), err
+}
+
+// stored is the calibration in the state folder, nil where there is none that can be used.
+func (g *gauge) stored(key string) *calibrate.Record {
+	r, err := g.store.Load(g.name, key)
+	if err != nil && !errors.Is(err, calibrate.ErrNone) {
+		g.log.Warn("a stored calibration cannot be used and is measured anew", "model", g.name, "error", err)
+	}
+	return r
+}
+
+// obtain is what the state folder has, or a quick measurement, which is stored there.
+func (g *gauge) obtain(ctx context.Context) (*calibrate.Curve, error) {
+	key, err := g.key()
+	if err != nil {
+		// The model works, or it would not be loaded.
+		g.log.Warn("the model's file cannot be identified, so that its calibration is not stored", "model", g.name, "error", err)
+		return calibrate.Measure(ctx, g.subject(), calibrate.Options{Progress: g.progress})
+	}
+	if r := g.stored(key); r != nil {
+		return &r.Curve, nil
+	}
+	r, err := g.measure(ctx, key, calibrate.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &r.Curve, nil
+}
+
+// measure measures and stores. A folder that cannot be written costs a measurement at the next start, no more.
+func (g *gauge) measure(ctx context.Context, key string, o calibrate.Options) (*calibrate.Record, error) {
+	if o.Prompts == nil {
+		o.Prompts = calibrate.Prompts()
+	}
+	o.Progress = g.progress
+	start := time.Now()
+	g.log.Info("calibrating, to know what levels of utility mean for this model", "model", g.name)
+	curve, err := calibrate.Measure(ctx, g.subject(), o)
+	if err != nil {
+		return nil, fmt.Errorf("calibrate %s: %w", g.name, err)
+	}
+	if g.progress != nil {
+		g.progress(1)
+	}
+	r := calibrate.Record{
+		Model: g.name, Key: key, PromptSet: calibrate.PromptSet(o.Prompts), Measured: time.Now().UTC().Truncate(time.Second), Curve: *curve,
+	}
+	path, err := g.store.Save(r)
+	if err != nil {
+		g.log.Warn("the calibration could not be stored, so that it will be measured again", "model", g.name, "error", err)
+	}
+	g.log.Info("calibrated", "model", g.name, "seconds", time.Since(start).Round(100*time.Millisecond).Seconds(),
+		"answers", r.Answers, "steps", r.Steps, "lowest_level", r.Lowest(), "stored", path)
+	return &r, nil
+}
+
+// subject is the model as its users meet it: through its chat template, where it has one.
+func (g *gauge) subject() calibrate.Subject {
+	return calibrate.Subject{Engine: g.Engine, Streams: g.streams, Render: func(text string) ([]sampler.Token, error) {
+		parts := []llama.Part{{Text: text}}
+		if g.template != nil {
+			var err error
+			if parts, err = g.template.Render([]chat.Message{{Role: "user", Content: text}}); err != nil {
+				return nil, err
+			}
+		}
+		return g.model.Tokenize(parts, true)
+	}}
+}
+
+// calibrationPatience is how long a request waits for a model being calibrated before it is told to come back.
+const calibrationPatience = 30 * time.Second
+
+// served makes the dial that requests turn, and returns the σ of a level, 0 of level 0, for which it calibrates the model
+// where nobody has. Until then nothing is served, so that this may take all slots and all the time that ctx allows; what is
+// measured later, while others are answered, takes half of the slots at most.
+func (g *gauge) served(ctx context.Context, level float64) (server.Dial, float64, error) {
+	dial := &calibrate.Dial{Obtain: g.obtain, Context: ctx}
+	sigma := 0.0
+	if level > 0 {
+		var err error
+		if sigma, err = dial.Sigma(ctx, level); err != nil {
+			return nil, 0, err
+		}
+	}
+	g.streams = max(1, g.Config().Slots/2)
+	dial.Patience = calibrationPatience
+	return serverDial{dial}, sigma, nil
+}
+
+// serverDial is a dial as package server wants it, which does not know how models are measured.
+type serverDial struct{ *calibrate.Dial }
+
+// Sigma implements [server.Dial].
+func (d serverDial) Sigma(ctx context.Context, level float64) (float64, error) {
+	sigma, err := d.Dial.Sigma(ctx, level)
+	if errors.Is(err, calibrate.ErrMeasuring) {
+		err = server.ErrCalibrating
+	}
+	return sigma, err
+}
+
+// calibratingLine shows on a terminal how far a measurement is, and nothing elsewhere.
+func calibratingLine(w io.Writer) func(fraction float64) {
+	return progressLine(w, "calibrating the model")
+}
