@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"text/tabwriter"
 
@@ -21,7 +22,7 @@ import (
 type calibrateOptions struct {
 	engineOptions
 	prompts, verify string
-	steps           int
+	steps, tokens   int
 	force           bool
 	levels          []float64
 }
@@ -67,14 +68,16 @@ stays best, the share of steps at which it did, and 95 % bands by bootstrap over
 	f.BoolVar(&o.force, "force", false, "measure though there is a calibration")
 	f.StringVar(&o.verify, "verify", "", "file with other prompts, to see how well the calibration holds on them")
 	f.Float64SliceVar(&o.levels, "levels", []float64{0.95, 0.9, 0.8, 0.7, 0.5}, "levels to verify")
+	intVar(f, &o.tokens, "max-tokens", calibrate.AnswerLength, 1, 1<<20, "longest answer of --verify; of each the first "+
+		strconv.Itoa(calibrate.AnswerLength)+" tokens are compared with the level")
 	return cmd
 }
 
 // check tells what cannot be right whatever the model.
 func (o *calibrateOptions) check() error {
 	for _, l := range o.levels {
-		if !(l > 0 && l < 1) {
-			return usageError{fmt.Errorf("--levels: %g is not between 0 and 1", l)}
+		if !(l > 0 && l <= 1) {
+			return usageError{fmt.Errorf("--levels: %g is not above 0 and up to 1", l)}
 		}
 	}
 	return o.engineOptions.check()
@@ -114,7 +117,7 @@ func runCalibrate(ctx context.Context, o calibrateOptions, std streams) error {
 		return err
 	}
 	if others != nil {
-		return g.verify(ctx, &r.Curve, others, o.levels, std.out)
+		return g.verify(ctx, &r.Curve, others, o, std.out)
 	}
 	return printCurve(std.out, r)
 }
@@ -180,17 +183,17 @@ func printCurve(w io.Writer, r *calibrate.Record) error {
 }
 
 // verify writes a table of how well the curve holds at the levels.
-func (g *gauge) verify(ctx context.Context, c *calibrate.Curve, prompts []string, levels []float64, w io.Writer) error {
+func (g *gauge) verify(ctx context.Context, c *calibrate.Curve, prompts []string, o calibrateOptions, w io.Writer) error {
 	fmt.Fprintf(w, "%s on %d other prompts\n\n", g.name, len(prompts))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "LEVEL\tSIGMA\tSTEPS\tMEAN EXACT\tKEPT\t95 % BAND\tKEPT - EXACT\t95 % BAND\t")
-	for _, level := range levels {
-		v, err := calibrate.Verify(ctx, g.subject(), c, prompts, level, calibrate.AnswerLength, g.progress)
+	fmt.Fprintln(table, "LEVEL\tSIGMA\tSTEPS\tMEAN EXACT\tKEPT\t95 % BAND\tKEPT - EXACT\t95 % BAND\tMEDIAN LENGTH\tENDED\t")
+	for _, level := range o.levels {
+		v, err := calibrate.Verify(ctx, g.subject(), c, prompts, level, o.tokens, g.progress)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%.2f\t%.3f\t%d\t%.4f\t%.4f\t%.4f to %.4f\t%+.4f\t%+.4f to %+.4f\t\n",
-			v.Level, v.Sigma, v.Steps, v.Mean, v.Share, v.Low, v.High, v.Excess, v.ExcessLow, v.ExcessHigh)
+		fmt.Fprintf(table, "%.2f\t%.3f\t%d\t%.4f\t%.4f\t%.4f to %.4f\t%+.4f\t%+.4f to %+.4f\t%d\t%.2f\t\n",
+			v.Level, v.Sigma, v.Steps, v.Mean, v.Share, v.Low, v.High, v.Excess, v.ExcessLow, v.ExcessHigh, v.Length, v.Ended)
 	}
 	return table.Flush()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +21,34 @@ type Subject struct {
 	Render func(text string) ([]sampler.Token, error)
 	// Streams is how many answers to generate at once, by default one.
 	Streams int
+	// EndNoise is what the noise does to the tokens that end an answer. Under [sampler.EndExempt] the probability of a step takes
+	// them for tokens with noise.
+	EndNoise sampler.EndNoise
+}
+
+// quiet is the tokens that noise does not bring to the front.
+type quiet struct {
+	tokens []sampler.Token
+	// kept are those that noise does not take from there either.
+	kept map[sampler.Token]bool
+}
+
+func (s Subject) quiet() quiet {
+	q := quiet{kept: map[sampler.Token]bool{}}
+	model := s.Engine.Model()
+	for t := range sampler.Token(model.Vocab()) {
+		switch model.Kind(t) {
+		case llama.Control:
+			q.tokens = append(q.tokens, t)
+		case llama.End:
+			if s.EndNoise == sampler.EndKept {
+				q.tokens = append(q.tokens, t)
+				q.kept[t] = true
+			}
+		case llama.Normal:
+		}
+	}
+	return q
 }
 
 // step is one step of an answer.
@@ -51,7 +81,10 @@ type job struct {
 
 // probe is a [sampler.Observer] that records the steps of an answer.
 type probe struct {
+	quiet      quiet
+	at         int // the number of σ
 	retentions *sampler.Retentions
+	row        []float32
 	gaps       []float64
 	best       sampler.Token
 	p          []float64
@@ -67,7 +100,17 @@ func (o *probe) Observe(raw []float32) {
 			o.best = sampler.Token(t)
 		}
 	}
-	gaps, err := sampler.Gaps(raw, o.gaps[:0])
+	if o.quiet.kept[o.best] {
+		o.p = slices.Repeat([]float64{1}, o.at)
+		return
+	}
+	o.row = append(o.row[:0], raw...)
+	for _, t := range o.quiet.tokens {
+		if t != o.best {
+			o.row[t] = float32(math.Inf(-1)) // no rival
+		}
+	}
+	gaps, err := sampler.Gaps(o.row, o.gaps[:0])
 	if err != nil {
 		o.err = err // the sampler fails on this row, too
 		return
@@ -85,13 +128,14 @@ func (s Subject) generate(ctx context.Context, jobs []job, tick func(steps int))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	answers := make([]answer, len(jobs))
+	q := s.quiet()
 	next := make(chan int)
 	var running sync.WaitGroup
 	var ticking sync.Mutex
 	for range max(1, min(s.Streams, len(jobs))) {
 		running.Go(func() {
 			for i := range next {
-				a, err := s.one(ctx, jobs[i])
+				a, err := s.one(ctx, jobs[i], q)
 				if err != nil {
 					cancel(err) // the first one counts
 					return
@@ -123,9 +167,9 @@ func (s Subject) generate(ctx context.Context, jobs []job, tick func(steps int))
 const busyPause = 100 * time.Millisecond
 
 // one generates one answer. It waits for its turn as long as ctx allows.
-func (s Subject) one(ctx context.Context, j job) (answer, error) {
+func (s Subject) one(ctx context.Context, j job, q quiet) (answer, error) {
 	for {
-		a, err := s.attempt(ctx, j)
+		a, err := s.attempt(ctx, j, q)
 		if !errors.Is(err, llama.ErrBusy) {
 			return a, err
 		}
@@ -137,17 +181,17 @@ func (s Subject) one(ctx context.Context, j job) (answer, error) {
 	}
 }
 
-func (s Subject) attempt(ctx context.Context, j job) (answer, error) {
+func (s Subject) attempt(ctx context.Context, j job, q quiet) (answer, error) {
 	a := answer{prompt: j.prompt, sigma: j.sigma}
 	retentions, err := sampler.NewRetentions(j.at)
 	if err != nil {
 		return a, err
 	}
-	o := &probe{retentions: retentions}
+	o := &probe{quiet: q, at: len(j.at), retentions: retentions}
 	request := llama.Request{
 		Prompt:    j.tokens,
 		MaxTokens: j.maxTokens,
-		Params:    sampler.Params{Utility: sampler.Utility{Sigma: j.sigma, Key: j.key}, Observer: o},
+		Params:    sampler.Params{Utility: sampler.Utility{Sigma: j.sigma, Key: j.key, EndNoise: s.EndNoise}, Observer: o},
 	}
 	for d, err := range s.Engine.Generate(ctx, request) {
 		if err != nil {

@@ -32,6 +32,8 @@ type Curve struct {
 	Prompts int `json:"prompts"`
 	Answers int `json:"answers"`
 	Steps   int `json:"steps"`
+	// Drift is how much noise in an answer's past costs its later steps; see estimate.
+	Drift float64 `json:"drift"`
 }
 
 // check tells why a curve, which may come from a file, is none.

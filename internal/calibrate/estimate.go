@@ -62,11 +62,11 @@ const (
 //	Σ wᵢ pᵢ(σ) = Σ wᵢ expit(logit R - drift·((1-uᵢ)² - (1-R)²))
 //
 // The standard errors are by jackknife: all is estimated again without each prompt in turn.
-func estimate(sigmas []float64, answers []summary) ([]Point, error) {
+func estimate(sigmas []float64, answers []summary) (list []Point, drift float64, err error) {
 	if len(answers) == 0 || len(sigmas) < 2 {
-		return nil, errors.New("too little was measured")
+		return nil, 0, errors.New("too little was measured")
 	}
-	full := fit(sigmas, answers)
+	full, drift := fit(sigmas, answers)
 	points := make([]Point, len(sigmas))
 	for i := range points {
 		points[i] = Point{Sigma: sigmas[i], Retention: full[i]}
@@ -90,37 +90,38 @@ func estimate(sigmas []float64, answers []summary) ([]Point, error) {
 		if len(rest) == 0 {
 			break // of one prompt nothing can be said
 		}
-		for i, r := range fit(sigmas, rest) {
+		without, _ := fit(sigmas, rest)
+		for i, r := range without {
 			points[i].StdErr += (r - full[i]) * (r - full[i]) * (n - 1) / n
 		}
 	}
 	for i := range points {
 		points[i].StdErr = math.Sqrt(points[i].StdErr)
 	}
-	return falling(points), nil
+	return falling(points), drift, nil
 }
 
-// fit estimates R at each σ.
-func fit(sigmas []float64, answers []summary) []float64 {
+// fit estimates R at each σ, and the drift.
+func fit(sigmas []float64, answers []summary) (curve []float64, drift float64) {
 	means := make([]float64, len(sigmas))
 	for i := range means {
 		means[i] = mean(answers, i)
 	}
 	// The levels of the answers depend on the curve, which depends on them, but little.
-	curve := means
+	curve = means
 	groups := byNoise(answers)
 	for range 3 {
 		for i := range groups {
 			u := interpolate(sigmas, curve, groups[i].sigma)
 			groups[i].strain = (1 - u) * (1 - u)
 		}
-		drift := fitDrift(curve, answers, groups)
+		drift = fitDrift(curve, answers, groups)
 		curve = make([]float64, len(sigmas))
 		for i := range curve {
 			curve[i] = solve(means[i], groups, drift)
 		}
 	}
-	return curve
+	return curve, drift
 }
 
 // mean is the weighted mean of the answers' probabilities at the i-th σ.

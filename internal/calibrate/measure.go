@@ -98,7 +98,7 @@ func Measure(ctx context.Context, s Subject, o Options) (*Curve, error) {
 	for _, a := range answers {
 		c.Steps += len(a.steps)
 	}
-	c.Points, err = estimate(sigmas, summarize(answers, p.length))
+	c.Points, c.Drift, err = estimate(sigmas, summarize(answers, p.length))
 	return c, err
 }
 

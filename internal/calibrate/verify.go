@@ -21,9 +21,13 @@ type Verdict struct {
 	// Excess is Share - Mean, and ExcessLow and ExcessHigh its band, by the same bootstrap. Since probabilities and outcomes
 	// of one prompt go together, it is much narrower: 0 within it says that the noise does what the integral says.
 	Excess, ExcessLow, ExcessHigh float64
+	// Length is the median length of the answers in tokens, and Ended the share of them that ended by themselves.
+	Length int
+	Ended  float64
 }
 
-// Verify answers prompts at a level and compares. Answers have up to maxTokens tokens.
+// Verify answers prompts at a level and compares. Answers have up to maxTokens tokens, of which the first AnswerLength are
+// looked at. Level 1 is no noise.
 func Verify(ctx context.Context, s Subject, c *Curve, prompts []string, level float64, maxTokens int, progress func(fraction float64)) (Verdict, error) {
 	v := Verdict{Level: level}
 	var err error
@@ -35,10 +39,19 @@ func Verify(ctx context.Context, s Subject, c *Curve, prompts []string, level fl
 		return v, err
 	}
 	sums := make([]promptSum, len(answers))
+	lengths := make([]int, len(answers))
 	for i, a := range answers {
-		for _, st := range a.steps {
+		lengths[i] = len(a.steps)
+		if a.ended {
+			v.Ended += 1 / float64(len(answers))
+		}
+		for _, st := range a.steps[:min(len(a.steps), AnswerLength)] {
 			sums[i].steps++
-			sums[i].expected += st.p[0]
+			if v.Sigma > 0 {
+				sums[i].expected += st.p[0]
+			} else {
+				sums[i].expected++
+			}
 			if st.kept {
 				sums[i].kept++
 			}
@@ -48,6 +61,8 @@ func Verify(ctx context.Context, s Subject, c *Curve, prompts []string, level fl
 	if all.steps == 0 {
 		return v, errors.New("the model answers nothing")
 	}
+	slices.Sort(lengths)
+	v.Length = lengths[len(lengths)/2]
 	v.Answers, v.Steps = len(answers), int(all.steps)
 	v.Mean, v.Share = all.expected/all.steps, all.kept/all.steps
 	v.Excess = v.Share - v.Mean
@@ -58,13 +73,17 @@ func Verify(ctx context.Context, s Subject, c *Curve, prompts []string, level fl
 
 // answerAll answers each prompt once.
 func (s Subject) answerAll(ctx context.Context, prompts []string, sigma float64, maxTokens int, progress func(float64)) ([]answer, error) {
+	var at []float64
+	if sigma > 0 {
+		at = []float64{sigma}
+	}
 	jobs := make([]job, len(prompts))
 	for i, p := range prompts {
 		tokens, err := s.Render(p)
 		if err != nil {
 			return nil, fmt.Errorf("prompt %d: %w", i+1, err)
 		}
-		jobs[i] = job{i, tokens, sigma, []float64{sigma}, maxTokens, key(sigma)}
+		jobs[i] = job{i, tokens, sigma, at, maxTokens, key(sigma)}
 	}
 	done := 0
 	return s.generate(ctx, jobs, func(int) {
