@@ -85,8 +85,10 @@ type answer struct {
 
 // step is one sequence's share of a decode.
 type step struct {
-	seq   *sequence
-	row   []float32
+	seq *sequence
+	row []float32
+	// twins are the rows of the sequence's twins.
+	twins [][]float32
 	delta Delta
 	err   error
 }
@@ -114,7 +116,7 @@ func (e *Engine) Config() Config { return e.cfg }
 
 // Stats is a snapshot of an engine's work.
 type Stats struct {
-	// Slots, Busy and Queued count sequences.
+	// Slots, Busy and Queued count sequences, twins included.
 	Slots, Busy, Queued int
 	// Decodes, PromptTokens and CompletionTokens count since the start.
 	Decodes, PromptTokens, CompletionTokens uint64
@@ -196,7 +198,10 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			return nil, &sampler.DomainError{Param: "prompt", Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
 		}
 	}
-	room := e.cfg.Context - len(r.Prompt)
+	if err := e.checkTwins(&r); err != nil {
+		return nil, err
+	}
+	room := e.cfg.Context - longest(&r)
 	if room < 1 {
 		return nil, &TooLongError{Prompt: len(r.Prompt), Context: e.cfg.Context}
 	}
@@ -219,6 +224,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	s.Prime(r.Prompt)
 	return &sequence{
 		tokens: append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
+		twins:  newTwins(&r, room),
 		answer: &answer{
 			ctx:     ctx,
 			sampler: s,
@@ -236,8 +242,9 @@ func (e *Engine) admit(seq *sequence) error {
 	if e.closed.Load() {
 		return ErrClosed
 	}
-	if n := e.admitted.Add(1); n > int64(cap(e.arrivals)) {
-		e.admitted.Add(-1)
+	width := int64(seq.width())
+	if n := e.admitted.Add(width); n > int64(cap(e.arrivals)) {
+		e.admitted.Add(-width)
 		return ErrBusy
 	}
 	e.arrivals <- seq
@@ -256,6 +263,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.reap()
 		e.loop.sched.admit()
 		e.count()
+		e.share()
 		e.step()
 	}
 }
@@ -311,11 +319,17 @@ func (e *Engine) step() {
 	}
 	e.loop.sched.commit()
 	e.decodes.Add(1)
-	e.promptTokens.Add(uint64(len(rows) - len(outs)))
 	e.loop.steps = e.loop.steps[:0]
+	chosen := 0
 	for _, out := range outs {
-		e.loop.steps = append(e.loop.steps, step{seq: out.seq, row: e.loop.dec.Logits(out.row)})
+		st := step{seq: out.seq, row: e.loop.dec.Logits(out.row)}
+		for i := range out.seq.twins {
+			st.twins = append(st.twins, e.loop.dec.Logits(out.row+1+i))
+		}
+		chosen += out.seq.width()
+		e.loop.steps = append(e.loop.steps, st)
 	}
+	e.promptTokens.Add(uint64(len(rows) - chosen))
 	parallel(len(e.loop.steps), func(i int) { e.choose(&e.loop.steps[i]) })
 	for i := range e.loop.steps {
 		e.deliver(&e.loop.steps[i])
@@ -333,8 +347,8 @@ func (e *Engine) decode(rows []Row) (err error) {
 func (e *Engine) failed(err error) {
 	s := e.loop.sched
 	if errors.Is(err, ErrCacheFull) {
-		if _, slot := s.preempt(); slot >= 0 {
-			e.forget(slot)
+		if seq, _ := s.preempt(); seq != nil {
+			e.forget(s.freed)
 			return
 		}
 	}
@@ -349,13 +363,13 @@ func (e *Engine) failed(err error) {
 func (e *Engine) choose(st *step) {
 	defer recovered("sampling", &st.err)
 	a := st.seq.answer
-	choice, err := a.pick(st.row)
+	choice, err := a.pick(st.row, st.twins)
 	if err != nil {
 		st.err = err
 		return
 	}
 	a.sampler.Accept(choice.Token)
-	st.seq.tokens = append(st.seq.tokens, choice.Token)
+	st.seq.extend(choice.Token)
 	a.usage.CompletionTokens++
 
 	d := &st.delta
@@ -385,13 +399,13 @@ func (e *Engine) choose(st *step) {
 }
 
 // pick chooses the next token, or takes the one that the request forces.
-func (a *answer) pick(row []float32) (sampler.Choice, error) {
+func (a *answer) pick(row []float32, twins [][]float32) (sampler.Choice, error) {
 	if len(a.forced) == 0 {
-		return a.sampler.Sample(row)
+		return a.sampler.Sample(row, twins...)
 	}
 	t := a.forced[0]
 	a.forced = a.forced[1:]
-	return a.sampler.Score(row, t)
+	return a.sampler.Score(row, t, twins...)
 }
 
 // deliver hands a step's outcome to its reader. A place is freed before its reader hears of the end, so that who asks
@@ -414,22 +428,23 @@ func (e *Engine) deliver(st *step) {
 
 // drop takes a sequence out and frees its place.
 func (e *Engine) drop(seq *sequence) {
-	if slot := e.loop.sched.remove(seq); slot >= 0 {
-		e.forget(slot)
-	}
-	e.admitted.Add(-1)
+	e.loop.sched.remove(seq)
+	e.forget(e.loop.sched.freed)
+	e.admitted.Add(-int64(seq.width()))
 	e.count()
 }
 
-// forget empties a slot; by the Decoder's contract that cannot fail.
-func (e *Engine) forget(slot int) {
-	var err error
-	func() {
-		defer recovered("forget", &err)
-		err = e.loop.dec.Forget(slot, 0)
-	}()
-	if err != nil {
-		slog.Error("a slot could not be emptied", "slot", slot, "error", err)
+// forget empties slots; by the Decoder's contract that cannot fail.
+func (e *Engine) forget(slots []int) {
+	for _, slot := range slots {
+		var err error
+		func() {
+			defer recovered("forget", &err)
+			err = e.loop.dec.Forget(slot, 0)
+		}()
+		if err != nil {
+			slog.Error("a slot could not be emptied", "slot", slot, "error", err)
+		}
 	}
 }
 
@@ -445,8 +460,8 @@ func (e *Engine) end() {
 
 // count publishes how many sequences run and wait, for Stats.
 func (e *Engine) count() {
-	e.busy.Store(int64(len(e.loop.sched.running)))
-	e.queued.Store(int64(len(e.loop.sched.waiting)))
+	e.busy.Store(int64(width(e.loop.sched.running)))
+	e.queued.Store(int64(width(e.loop.sched.waiting)))
 }
 
 // recovered turns a panic of the calling function into an error.

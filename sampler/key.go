@@ -18,6 +18,7 @@ const (
 	fingerprintLabel = "aim prompt fingerprint 1"
 	focusLabel       = "aim focus noise 1"
 	entryLabel       = "aim focus entry 1"
+	spanLabel        = "aim focus span 1"
 )
 
 // UtilityKey derives the key of a virtual model's utility noise from the owner's secret, the model's name and σ:
@@ -43,6 +44,11 @@ func FocusKey(seed uint64) Key {
 // entry derives the key of the i-th focus of a request, so that its entries have independent noise.
 func (k Key) entry(i int) Key {
 	return derive(k[:], binary.LittleEndian.AppendUint64([]byte(entryLabel), uint64(i)))
+}
+
+// span derives the key of the i-th span of a request.
+func (k Key) span(i int) Key {
+	return derive(k[:], binary.LittleEndian.AppendUint64([]byte(spanLabel), uint64(i)))
 }
 
 func derive(key, msg []byte) Key {

@@ -25,7 +25,9 @@ type Params struct {
 
 	// Focus is the caller's modulation; its entries are applied in order.
 	Focus []Focus
-	// FocusKey is the key of the noise of Focus, of which each entry gets its own. It must not be derived from the owner's
+	// Spans shift attention to parts of the prompt; at most 4.
+	Spans []Span
+	// FocusKey is the key of the noise of Focus and Spans, of which each entry gets its own. It must not be derived from the owner's
 	// secret; see [FocusKey].
 	FocusKey Key
 

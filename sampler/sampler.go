@@ -18,6 +18,7 @@ type Sampler struct {
 	view      view
 	bias      []biased
 	penalties penalties
+	spans     spans
 	focus     []*focus
 	selection selection
 	one       [1]ranked
@@ -45,7 +46,7 @@ func New(p Params, vocab int) (*Sampler, error) {
 		entropy:   rand.New(rand.NewPCG(p.Seed, 0)),
 		report:    newReport(&p, vocab),
 	}
-	s.lone = p.Temperature > 0 && s.selection.heap != nil && len(p.Bias) == 0 && !s.penalties.any() && len(p.Focus) == 0 && p.Mask == nil
+	s.lone = p.Temperature > 0 && s.selection.heap != nil && len(p.Bias) == 0 && !s.penalties.any() && len(p.Focus)+len(p.Spans) == 0 && p.Mask == nil
 	for t, b := range p.Bias {
 		s.bias = append(s.bias, biased{t, b})
 	}
@@ -53,7 +54,7 @@ func New(p Params, vocab int) (*Sampler, error) {
 	if err := s.addNoise(); err != nil {
 		return nil, err
 	}
-	s.p.Bias, s.p.Focus = nil, nil
+	s.p.Bias, s.p.Focus, s.p.Spans = nil, nil, nil
 	return s, nil
 }
 
@@ -78,8 +79,8 @@ func (s *Sampler) addNoise() error {
 		}
 		s.focus = append(s.focus, e)
 	}
-	s.hashing = utility != nil && utility.window == nil || len(s.focus) > 0
-	return nil
+	s.hashing = utility.chained() || len(s.focus)+len(s.p.Spans) > 0
+	return s.newSpans()
 }
 
 // Prime tells the prompt, before the first Accept. Called again, it appends to it.
@@ -95,20 +96,15 @@ func (s *Sampler) see(t Token, prompt bool) {
 	if s.hashing {
 		s.context.push(t)
 	}
-	if u := s.view.noise; u != nil && u.window != nil {
-		if prompt {
-			u.window.prompt(t)
-		} else {
-			u.window.accept(t)
-		}
-	}
+	s.view.noise.see(t, prompt)
 }
 
-// Sample modulates row and chooses a token; the numbers are those of the package comment. The row is scratch: afterwards it
-// holds some of the modulated logits and some of the raw ones. The error is [ErrNotFinite], [ErrNoCandidate] or
-// [ErrRowLength]. At a temperature above 0 each call consumes one draw.
-func (s *Sampler) Sample(row []float32) (Choice, error) {
-	top, err := s.modulate(row)
+// Sample modulates row and chooses a token; the numbers are those of the package comment. With [Params.Spans] it needs the rows
+// of the twins, too, one for each. All rows are scratch: afterwards they hold some of the modulated logits and some of the raw
+// ones. The error is [ErrNotFinite], [ErrNoCandidate], [ErrRowLength] or [ErrTwins]. At a temperature above 0 each call
+// consumes one draw.
+func (s *Sampler) Sample(row []float32, twins ...[]float32) (Choice, error) {
+	top, err := s.modulate(row, twins)
 	if err != nil {
 		return Choice{}, err
 	}
@@ -124,8 +120,8 @@ func (s *Sampler) Sample(row []float32) (Choice, error) {
 }
 
 // Score is Sample for a token that was chosen elsewhere: stages 7 to 11 do not run and no draw is consumed.
-func (s *Sampler) Score(row []float32, t Token) (Choice, error) {
-	top, err := s.modulate(row)
+func (s *Sampler) Score(row []float32, t Token, twins ...[]float32) (Choice, error) {
+	top, err := s.modulate(row, twins)
 	if err != nil {
 		return Choice{}, err
 	}
@@ -133,7 +129,7 @@ func (s *Sampler) Score(row []float32, t Token) (Choice, error) {
 }
 
 // modulate runs stages 1 to 6 and returns the token with the largest logit.
-func (s *Sampler) modulate(row []float32) (Token, error) {
+func (s *Sampler) modulate(row []float32, twins [][]float32) (Token, error) {
 	if len(row) != s.vocab {
 		return 0, ErrRowLength
 	}
@@ -146,11 +142,14 @@ func (s *Sampler) modulate(row []float32) (Token, error) {
 	if err := s.applyUtility(row); err != nil { // 1
 		return 0, err
 	}
-	s.applyBias()              // 2
-	s.penalties.apply(&s.view) // 3
-	s.applyFocus()             // 4
-	s.applyMask()              // 5
-	return s.view.best()       // 6
+	s.applyBias(&s.view)                        // 2
+	s.penalties.apply(&s.view)                  // 3
+	if err := s.applySpans(twins); err != nil { // 4, and 1 to 3 for the twins
+		return 0, err
+	}
+	s.applyFocus()       // 4
+	s.applyMask()        // 5
+	return s.view.best() // 6
 }
 
 // applyUtility looks for as many of the first-ranked as the later stages need, where none of them moves a logit.
@@ -173,9 +172,9 @@ func (s *Sampler) applyUtility(row []float32) error {
 	return nil
 }
 
-func (s *Sampler) applyBias() {
+func (s *Sampler) applyBias(v *view) {
 	for _, b := range s.bias {
-		s.view.set(b.token, float32(float64(s.view.at(b.token))+b.bias))
+		v.set(b.token, float32(float64(v.at(b.token))+b.bias))
 	}
 }
 
@@ -196,6 +195,7 @@ func (s *Sampler) applyMask() {
 func (s *Sampler) Accept(t Token) {
 	s.see(t, false)
 	s.penalties.accept(t)
+	s.spans.accept(t)
 	for _, e := range s.focus {
 		e.accept(t)
 	}

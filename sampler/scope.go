@@ -76,6 +76,17 @@ func newWindow(size int, k Key) (*window, error) {
 	}, nil
 }
 
+// see tells a token of the prompt or of the answer; without a window it does nothing.
+func (w *window) see(t Token, prompt bool) {
+	switch {
+	case w == nil:
+	case prompt:
+		w.prompt(t)
+	default:
+		w.accept(t)
+	}
+}
+
 func (w *window) prompt(t Token) {
 	binary.LittleEndian.PutUint32(w.in[:], uint32(t))
 	w.hash.Encrypt(w.out[:], w.in[:])

@@ -53,6 +53,16 @@ func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility,
 	return u, nil
 }
 
+// chained says that the noise depends on all tokens so far.
+func (u *utility) chained() bool { return u != nil && u.window == nil }
+
+// see tells a token of the prompt or of the answer to a window; who has a chain pushes it there.
+func (u *utility) see(t Token, prompt bool) {
+	if u != nil {
+		u.window.see(t, prompt)
+	}
+}
+
 // begin starts a row.
 func (u *utility) begin() {
 	clear(u.settled)

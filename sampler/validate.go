@@ -60,7 +60,7 @@ func (p Params) Validate(vocab int) error {
 			return err
 		}
 	}
-	return nil
+	return validSpans(p.Spans, vocab)
 }
 
 // windowed reports whether there is noise in a window.

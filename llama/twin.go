@@ -1,0 +1,139 @@
+package llama
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"aim/sampler"
+)
+
+// A twin is the same answer after another prompt: span focus compares what the model says with a part of the prompt and
+// without it (see sampler.Span). It is decoded in the same batch as its sequence and fed with the same tokens, in a slot of
+// its own. A sequence and its twins are scheduled as one: they enter together, step together, and leave together.
+
+// minShare is the least number of common tokens for which a twin copies its sequence's cache. Computing fewer is as quick.
+const minShare = 16
+
+// newTwins returns the twins that the request's spans need.
+func newTwins(r *Request, room int) (twins []*sequence) {
+	for _, span := range r.Params.Spans {
+		twin := &sequence{
+			tokens: append(make([]sampler.Token, 0, len(span.Without)+min(room, 256)), span.Without...),
+			slot:   -1,
+		}
+		// The last token of each prompt is decoded anew, for its logits.
+		if n := common(r.Prompt, span.Without); n >= minShare {
+			twin.share = min(n, len(r.Prompt)-1, len(span.Without)-1)
+		}
+		twins = append(twins, twin)
+	}
+	return twins
+}
+
+// common is the number of tokens that a and b begin with.
+func common(a, b []sampler.Token) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// lanes ranges over a sequence and its twins.
+func (seq *sequence) lanes(yield func(*sequence) bool) {
+	if !yield(seq) {
+		return
+	}
+	for _, twin := range seq.twins {
+		if !yield(twin) {
+			return
+		}
+	}
+}
+
+// width is the number of slots that a sequence takes.
+func (seq *sequence) width() int { return 1 + len(seq.twins) }
+
+// width is the number of slots that sequences take in all.
+func width(seqs []*sequence) (n int) {
+	for _, seq := range seqs {
+		n += seq.width()
+	}
+	return n
+}
+
+// ready says that one more token of each prompt completes the rows for the next token of the answer.
+func (seq *sequence) ready() bool {
+	for lane := range seq.lanes {
+		if len(lane.tokens)-lane.done != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// waitsFor says that a twin has yet to take over the beginning of its prompt from seq.
+func (twin *sequence) waitsFor(seq *sequence) bool {
+	return twin != seq && twin.done == 0 && twin.share > 0
+}
+
+// extend appends a token of the answer, for the twins, too.
+func (seq *sequence) extend(t sampler.Token) {
+	for lane := range seq.lanes {
+		lane.tokens = append(lane.tokens, t)
+	}
+}
+
+// share lets twins take over what their sequences have in the cache by now. Where the driver cannot do that, the twin
+// computes its prompt itself.
+func (e *Engine) share() {
+	for _, seq := range e.loop.sched.running {
+		for _, twin := range seq.twins {
+			if !twin.waitsFor(seq) || seq.done < twin.share {
+				continue
+			}
+			if err := e.copyCache(seq.slot, twin.slot, twin.share); err != nil {
+				if !errors.Is(err, ErrUnsupported) {
+					slog.Error("a cached prompt could not be shared", "error", err)
+				}
+				e.forget([]int{twin.slot})
+				twin.share = 0
+				continue
+			}
+			twin.done = twin.share
+		}
+	}
+}
+
+// copyCache calls the Decoder; a panic in it is an error.
+func (e *Engine) copyCache(src, dst, upTo int) (err error) {
+	defer recovered("share", &err)
+	return e.loop.dec.Share(src, dst, upTo)
+}
+
+// checkTwins bounds the twins of a request by what the engine can hold.
+func (e *Engine) checkTwins(r *Request) error {
+	spans := r.Params.Spans
+	if most := min(e.cfg.Slots, e.cfg.Batch, cap(e.arrivals)) - 1; len(spans) > most {
+		return &sampler.DomainError{
+			Param: "spans", Value: fmt.Sprintf("a list of %d", len(spans)),
+			Want: fmt.Sprintf("at most %d long: each takes a slot beside the answer's own, and there are %d", most, e.cfg.Slots),
+		}
+	}
+	for _, span := range spans {
+		if len(span.Without) >= e.cfg.Context {
+			return &TooLongError{Prompt: len(span.Without), Context: e.cfg.Context}
+		}
+	}
+	return nil
+}
+
+// longest is the length of the longest prompt of a request, those of its twins included.
+func longest(r *Request) int {
+	n := len(r.Prompt)
+	for _, span := range r.Params.Spans {
+		n = max(n, len(span.Without))
+	}
+	return n
+}
