@@ -50,7 +50,7 @@ type Engine struct {
 	// arrivals carries admitted requests to Run. Its buffer is as large as the admission bound, so a caller never waits
 	// for a decode to hand its request over.
 	arrivals chan *sequence
-	// admitted counts requests between admission and the end of their work in Run.
+	// admitted counts sequences between admission and the end of their work in Run.
 	admitted atomic.Int64
 	closed   atomic.Bool
 	// done is closed when Run has returned.
@@ -61,7 +61,7 @@ type Engine struct {
 	// control and ends are the model's control tokens, for utility noise.
 	control, ends []sampler.Token
 
-	busy, queued                            atomic.Int64
+	busy                                    atomic.Int64
 	decodes, promptTokens, completionTokens atomic.Uint64
 }
 
@@ -70,6 +70,7 @@ type loop struct {
 	dec   Decoder
 	sched *scheduler
 	steps []step
+	views [][]float32
 }
 
 // answer is the engine's half of a sequence: how its tokens are chosen, assembled and handed over.
@@ -124,10 +125,11 @@ type Stats struct {
 
 // Stats returns the current figures without waiting for a decode.
 func (e *Engine) Stats() Stats {
+	busy := e.busy.Load()
 	return Stats{
 		Slots:            e.cfg.Slots,
-		Busy:             int(e.busy.Load()),
-		Queued:           int(e.queued.Load()) + len(e.arrivals),
+		Busy:             int(busy),
+		Queued:           int(max(0, e.admitted.Load()-busy)),
 		Decodes:          e.decodes.Load(),
 		PromptTokens:     e.promptTokens.Load(),
 		CompletionTokens: e.completionTokens.Load(),
@@ -319,21 +321,25 @@ func (e *Engine) step() {
 	}
 	e.loop.sched.commit()
 	e.decodes.Add(1)
-	e.loop.steps = e.loop.steps[:0]
-	chosen := 0
-	for _, out := range outs {
-		st := step{seq: out.seq, row: e.loop.dec.Logits(out.row)}
-		for i := range out.seq.twins {
-			st.twins = append(st.twins, e.loop.dec.Logits(out.row+1+i))
-		}
-		chosen += out.seq.width()
-		e.loop.steps = append(e.loop.steps, st)
-	}
-	e.promptTokens.Add(uint64(len(rows) - chosen))
+	e.promptTokens.Add(uint64(len(rows) - e.collect(outs)))
 	parallel(len(e.loop.steps), func(i int) { e.choose(&e.loop.steps[i]) })
 	for i := range e.loop.steps {
 		e.deliver(&e.loop.steps[i])
 	}
+}
+
+// collect lists the steps of the sequences whose rows of logits are there, and returns the number of these rows.
+func (e *Engine) collect(outs []output) (n int) {
+	steps, views := e.loop.steps[:0], e.loop.views[:0]
+	for _, out := range outs {
+		first := len(views)
+		for i := range out.seq.width() {
+			views = append(views, e.loop.dec.Logits(out.row+i))
+		}
+		steps = append(steps, step{seq: out.seq, row: views[first], twins: views[first+1:]})
+	}
+	e.loop.steps, e.loop.views = steps, views
+	return len(views)
 }
 
 // decode calls the Decoder; a panic in it is an error.
@@ -458,11 +464,8 @@ func (e *Engine) end() {
 	}
 }
 
-// count publishes how many sequences run and wait, for Stats.
-func (e *Engine) count() {
-	e.busy.Store(int64(width(e.loop.sched.running)))
-	e.queued.Store(int64(width(e.loop.sched.waiting)))
-}
+// count publishes how many sequences run, for Stats.
+func (e *Engine) count() { e.busy.Store(int64(width(e.loop.sched.running))) }
 
 // recovered turns a panic of the calling function into an error.
 func recovered(what string, err *error) {

@@ -40,8 +40,8 @@ const maxSpans = 4
 
 // The form of the positive side; see docs/focus-span.md for the measurements.
 const (
-	spanGain = 3   // logits per nat of the mean difference
-	spanCap  = 6   // the most logits
+	spanGain = 1.5 // logits per nat of the mean difference
+	spanCap  = 3   // the most logits
 	spanGate = 6   // logits below the best within which a token is plausible
 	spanRest = 32  // steps for which a token is not raised after its last use
 	spanRun  = 2   // tokens in a row that may be the span's own

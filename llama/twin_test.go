@@ -1,0 +1,178 @@
+package llama
+
+import (
+	"slices"
+	"testing"
+
+	"aim/sampler"
+)
+
+// arriveWithTwins lets a sequence wait that has twins with prompts of these lengths, of which the first shared tokens are
+// common.
+func arriveWithTwins(s *scheduler, n, shared int, twins ...int) *sequence {
+	seq := &sequence{tokens: make([]sampler.Token, n)}
+	for _, n := range twins {
+		seq.twins = append(seq.twins, &sequence{tokens: make([]sampler.Token, n), share: shared})
+	}
+	s.add(seq)
+	return seq
+}
+
+// copied does for the scheduler what the engine does: twins take over what is there.
+func copied(s *scheduler) {
+	for _, seq := range s.running {
+		for _, twin := range seq.twins {
+			if twin.waitsFor(seq) && seq.done >= twin.share {
+				twin.done = twin.share
+			}
+		}
+	}
+}
+
+// stepped carries the plan out.
+func stepped(s *scheduler) {
+	s.commit()
+	for _, out := range s.outs {
+		out.seq.extend(0)
+	}
+	copied(s)
+}
+
+func TestTwinsTakeAllTheirSlotsOrNone(t *testing.T) {
+	s := newTestScheduler(4, 100, 10)
+	first := arrive(s, 5)
+	group := arriveWithTwins(s, 5, 0, 4, 4, 4)
+	last := arrive(s, 5)
+	s.admit()
+	if first.slot != 0 || group.slot != -1 || group.twins[0].slot != -1 || last.slot != -1 {
+		t.Fatalf("slots %d, %d, %d, %d: four do not fit into three, and nobody overtakes", first.slot, group.slot, group.twins[0].slot, last.slot)
+	}
+	s.remove(first)
+	s.admit()
+	for i, twin := range group.twins {
+		if group.slot != 0 || twin.slot != 1+i {
+			t.Errorf("twin %d has slot %d beside %d", i, twin.slot, group.slot)
+		}
+	}
+	if slot := s.remove(group); slot != 0 || !slices.Equal(s.freed, []int{0, 1, 2, 3}) || len(s.free) != 4 {
+		t.Errorf("slot %d, freed %v, free %v", slot, s.freed, s.free)
+	}
+	s.admit()
+	if last.slot != 0 {
+		t.Errorf("the next in line has slot %d", last.slot)
+	}
+}
+
+// All rows of a step are in one decode, the sequence's own first, however the prompts are cut.
+func TestTwinsStepTogether(t *testing.T) {
+	for _, batch := range []int{4, 5, 7, 16, 100} {
+		for _, shared := range []int{0, 1, 9} {
+			s := newTestScheduler(4, batch, 2)
+			single := arrive(s, 6)
+			group := arriveWithTwins(s, 20, shared, 11, 30)
+			s.admit()
+			next, steps := map[int]int{}, 0
+			for range 60 {
+				rows, outs := s.plan()
+				if len(rows) == 0 || len(rows) > batch {
+					t.Fatalf("batch %d: %d rows", batch, len(rows))
+				}
+				for _, r := range rows {
+					if want, there := next[r.Seq]; there && r.Pos != want {
+						t.Fatalf("batch %d: slot %d continues at %d, want %d", batch, r.Seq, r.Pos, want)
+					}
+					next[r.Seq] = r.Pos + 1
+				}
+				wanted := 0
+				for _, out := range outs {
+					for i := range out.seq.width() {
+						lane := out.seq
+						if i > 0 {
+							lane = out.seq.twins[i-1]
+						}
+						if r := rows[out.row+i]; r.Seq != lane.slot || !r.Logits || r.Pos != len(lane.tokens)-1 {
+							t.Fatalf("batch %d: row %d of a step is %+v", batch, i, r)
+						}
+						wanted++
+					}
+					if out.seq == group {
+						steps++
+					}
+				}
+				for _, r := range rows {
+					if r.Logits {
+						wanted--
+					}
+				}
+				if wanted != 0 {
+					t.Fatalf("batch %d: logits that no step reads", batch)
+				}
+				stepped(s)
+			}
+			if steps < 20 || len(group.tokens) != 20+steps || len(group.twins[0].tokens) != 11+steps || len(group.twins[1].tokens) != 30+steps {
+				t.Errorf("batch %d, shared %d: %d steps, %d tokens", batch, shared, steps, len(group.tokens))
+			}
+			if len(single.tokens) < 6+50 {
+				t.Errorf("batch %d, shared %d: the answer beside it got %d tokens", batch, shared, len(single.tokens)-6)
+			}
+		}
+	}
+}
+
+// A twin computes only what it does not share.
+func TestTwinsShareTheirPrefix(t *testing.T) {
+	s := newTestScheduler(2, 100, 10)
+	group := arriveWithTwins(s, 40, 30, 35)
+	s.admit()
+	rows, outs := s.plan()
+	if got := share(rows, group, group.twins[0]); !slices.Equal(got, []int{39, 0}) || len(outs) != 0 {
+		t.Fatalf("rows %v: the twin waits for the prefix, the last token for the twin", got)
+	}
+	stepped(s)
+	rows, outs = s.plan()
+	if got := share(rows, group, group.twins[0]); !slices.Equal(got, []int{1, 5}) || len(outs) != 1 {
+		t.Fatalf("rows %v, outputs %v", got, outs)
+	}
+	if rows[0].Pos != 30 {
+		t.Errorf("the twin begins at %d", rows[0].Pos)
+	}
+}
+
+func TestTwinsArePreemptedTogether(t *testing.T) {
+	s := newTestScheduler(4, 100, 10)
+	old, group := arrive(s, 3), arriveWithTwins(s, 5, 2, 4, 4)
+	s.admit()
+	for range 3 {
+		s.plan()
+		stepped(s)
+	}
+	n := len(group.tokens)
+	if seq, _ := s.preempt(); seq != group || !slices.Equal(s.freed, []int{1, 2, 3}) {
+		t.Fatalf("preempted %p, freed %v", seq, s.freed)
+	}
+	for lane := range group.lanes {
+		if lane.slot != -1 || lane.done != 0 {
+			t.Errorf("slot %d, %d done", lane.slot, lane.done)
+		}
+	}
+	s.remove(old)
+	s.admit()
+	for range 3 {
+		s.plan()
+		stepped(s)
+	}
+	if len(group.tokens) <= n || group.twins[0].done == 0 {
+		t.Errorf("%d tokens after %d: the group does not go on", len(group.tokens), n)
+	}
+}
+
+// planned names a group once, also where its rows lie apart.
+func TestPlannedNamesAGroupOnce(t *testing.T) {
+	s := newTestScheduler(4, 12, 12)
+	group, other := arriveWithTwins(s, 4, 0, 3), arrive(s, 3)
+	s.admit()
+	s.plan()
+	if got := s.planned(); !slices.Equal(got, []*sequence{group, other}) {
+		t.Errorf("planned %v", got)
+	}
+}
