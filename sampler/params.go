@@ -25,7 +25,7 @@ type Params struct {
 
 	// Focus is the caller's modulation; its entries are applied in order.
 	Focus []Focus
-	// Spans shift attention to parts of the prompt; at most 4.
+	// Spans shift attention to parts of the prompt; at most [MaxSpans].
 	Spans []Span
 	// FocusKey is the key of the noise of Focus and Spans, of which each entry gets its own. It must not be derived from the owner's
 	// secret; see [FocusKey].

@@ -35,8 +35,8 @@ type Span struct {
 	Fixed []Token
 }
 
-// maxSpans bounds Params.Spans: each takes another row for each token.
-const maxSpans = 4
+// MaxSpans bounds Params.Spans: each takes another row for each token.
+const MaxSpans = 4
 
 // The form of the positive side; see docs/focus-span.md for the measurements.
 const (
@@ -308,8 +308,8 @@ func (p *Span) valid(name string, vocab int) error {
 }
 
 func validSpans(spans []Span, vocab int) error {
-	if len(spans) > maxSpans {
-		return &DomainError{"spans", fmt.Sprintf("a list of %d", len(spans)), fmt.Sprintf("at most %d long", maxSpans)}
+	if len(spans) > MaxSpans {
+		return &DomainError{"spans", fmt.Sprintf("a list of %d", len(spans)), fmt.Sprintf("at most %d long", MaxSpans)}
 	}
 	for i := range spans {
 		if err := spans[i].valid(fmt.Sprintf("spans[%d]", i), vocab); err != nil {

@@ -14,12 +14,14 @@ import (
 //	"aim": {"utility": {"sigma": 0.5}, or {"level": 0.9},
 //	        "focus": [{"text": "water", "sigma": 4, "direction": "raise"},
 //	                  {"tokens": [1, 2], "sigma": 2, "direction": "lower"},
-//	                  {"all": true, "sigma": 0.2}]}
+//	                  {"all": true, "sigma": 0.2},
+//	                  {"span": "only vegetarian dishes", "strength": 0.8}]}
 //
 // It is ours alone, so an unknown field in it is a mistake and not a newer API.
 type extension struct {
 	utility asked
 	focus   []sampler.Focus
+	spans   []span
 }
 
 // extension reads the field aim. Whether σ lies in its domain is checked later, by the sampler.
@@ -39,7 +41,14 @@ func (o *object) extension(m llama.Model) (x extension) {
 	}
 	for i, raw := range entries {
 		entry := newObject(fmt.Sprintf("aim.focus[%d]", i), raw, o.err)
-		x.focus = append(x.focus, entry.focus(m))
+		if entry.has("span") {
+			x.spans = append(x.spans, entry.span())
+		} else {
+			x.focus = append(x.focus, entry.focus(m))
+		}
+	}
+	if len(x.spans) > maxSpans {
+		aim.failValue("focus", "has %d spans, the most is %d", len(x.spans), maxSpans)
 	}
 	named := 0
 	for _, f := range x.focus {

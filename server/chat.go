@@ -10,6 +10,7 @@ import (
 
 	"aim/internal/chat"
 	"aim/llama"
+	"aim/sampler"
 )
 
 // chatCompletions serves POST /v1/chat/completions.
@@ -35,6 +36,21 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	if c.model.Template == nil {
 		return nil, invalid("model", "no_chat_template", "the model %s has no chat template; /v1/completions takes plain text", c.model.ID)
 	}
+	tokens, err := c.conversation(messages)
+	if err != nil {
+		return nil, err
+	}
+	spans, err := c.chatSpans(messages)
+	if err != nil {
+		return nil, err
+	}
+	c.prompts = []prompt{{tokens: tokens, spans: spans}}
+	c.wire = newChatWire(c)
+	return c, s.bound(c)
+}
+
+// conversation is the prompt that the model's template makes of messages.
+func (c *call) conversation(messages []chat.Message) ([]sampler.Token, error) {
 	parts, err := c.model.Template.Render(messages)
 	if err != nil {
 		return nil, err
@@ -46,9 +62,7 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	if len(tokens) == 0 {
 		return nil, invalid("messages", codeValue, "the chat template makes an empty prompt of the messages")
 	}
-	c.prompts = []prompt{{tokens: tokens}}
-	c.wire = newChatWire(c)
-	return c, s.bound(c)
+	return tokens, nil
 }
 
 // unsupportedInChat refuses what would need another answer than the one Aim gives.

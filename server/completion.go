@@ -35,7 +35,7 @@ func (s *Server) parseCompletion(o *object) (*call, error) {
 	if echo && o.has("logprobs") {
 		o.failValue("echo", "cannot be combined with logprobs: log-probabilities of the prompt are not supported yet")
 	}
-	c.prompts = o.prompts(c.model.Engine.Model(), echo)
+	c.prompts = o.prompts(c, echo)
 	if *o.err != nil {
 		return nil, *o.err
 	}
@@ -53,7 +53,8 @@ func legacyParam(err error) error {
 
 // prompts reads a string, a list of strings, a list of token ids, or a list of such lists. Text is trusted, as in other
 // servers: who writes a raw prompt writes its special tokens, too.
-func (o *object) prompts(m llama.Model, echo bool) []prompt {
+func (o *object) prompts(c *call, echo bool) []prompt {
+	m := c.model.Engine.Model()
 	const want = "a string, or an array of strings, of token ids or of arrays of token ids"
 	o.require("prompt")
 	raw := o.take("prompt")
@@ -62,7 +63,7 @@ func (o *object) prompts(m llama.Model, echo bool) []prompt {
 	}
 	var items []json.RawMessage
 	if kindOf(raw) == "a string" {
-		return o.textPrompts(m, echo, o.text("prompt"))
+		return o.textPrompts(c, echo, o.text("prompt"))
 	}
 	if json.Unmarshal(raw, &items) != nil {
 		o.failType("prompt", want, raw)
@@ -72,9 +73,13 @@ func (o *object) prompts(m llama.Model, echo bool) []prompt {
 		o.failValue("prompt", "must not be empty")
 		return nil
 	}
+	if len(c.spans) > 0 && kindOf(items[0]) != "a string" {
+		c.spans[0].entry.failValue("span", "needs a prompt that is text, not token ids")
+		return nil
+	}
 	switch kindOf(items[0]) {
 	case "a string":
-		return o.textPrompts(m, echo, o.strings("prompt", raw, want)...)
+		return o.textPrompts(c, echo, o.strings("prompt", raw, want)...)
 	case "an array":
 		var prompts []prompt
 		for i, item := range items {
@@ -91,7 +96,8 @@ func (o *object) prompts(m llama.Model, echo bool) []prompt {
 	return []prompt{o.tokenPrompt(m, echo, "prompt", items)}
 }
 
-func (o *object) textPrompts(m llama.Model, echo bool, texts ...string) []prompt {
+func (o *object) textPrompts(c *call, echo bool, texts ...string) []prompt {
+	m := c.model.Engine.Model()
 	if len(texts) > maxChoices {
 		o.failValue("prompt", "has %d entries, the most is %d", len(texts), maxChoices)
 		return nil
@@ -107,7 +113,7 @@ func (o *object) textPrompts(m llama.Model, echo bool, texts ...string) []prompt
 			o.failValue("prompt", "must not be empty")
 			return nil
 		}
-		p := prompt{tokens: tokens}
+		p := prompt{tokens: tokens, spans: o.textSpans(m, c.spans, text)}
 		if echo {
 			p.echo = text
 		}

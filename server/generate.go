@@ -27,7 +27,7 @@ var errUnfinished = errors.New("an answer ended without a reason")
 func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) {
 	total := usage{Prompt: c.promptTokens()}
 	places := s.gates[c.model.Engine]
-	if !places.take(c.choices()) {
+	if !places.take(c.choices() * c.width()) {
 		return total, llama.ErrBusy
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -37,7 +37,7 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 	box := newInbox()
 	for i, req := range c.requests() {
 		running.Go(func() {
-			defer places.give()
+			defer places.give(c.width())
 			s.produce(ctx, c.model.Engine, req, func(d llama.Delta, err error) { box.put(event{i, d, err}) })
 		})
 	}
@@ -123,7 +123,7 @@ func (b *inbox) take() []event {
 	return list
 }
 
-// gate hands out an engine's places for answers. All choices of a request get theirs at once or none does, which the engine,
+// gate hands out an engine's places for answers and their twins. All choices of a request get theirs at once or none does, which the engine,
 // who sees one at a time, cannot tell.
 type gate struct {
 	mu   sync.Mutex
@@ -140,11 +140,11 @@ func (g *gate) take(n int) bool {
 	return true
 }
 
-// give brings one place back.
-func (g *gate) give() {
+// give brings n places back.
+func (g *gate) give(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.free++
+	g.free += n
 }
 
 // idleTimer fires when nothing was sent for a while; never where that is negative.

@@ -34,8 +34,8 @@ func (s seed) choice(i int) uint64 {
 
 // focusKey is the key of a request's focus. Without a seed it comes from the request itself, so that asking again averages
 // nothing away.
-func (s seed) focusKey(prompt []sampler.Token, focus []sampler.Focus) sampler.Key {
-	if s.given || len(focus) == 0 {
+func (s seed) focusKey(prompt []sampler.Token, focus []sampler.Focus, spans ...sampler.Span) sampler.Key {
+	if s.given || len(focus)+len(spans) == 0 {
 		return sampler.FocusKey(s.value)
 	}
 	h := sha256.New()
@@ -54,6 +54,10 @@ func (s seed) focusKey(prompt []sampler.Token, focus []sampler.Focus) sampler.Ke
 		for _, target := range f.Targets {
 			tokens(target)
 		}
+	}
+	for _, s := range spans {
+		add(math.Float64bits(s.Strength))
+		tokens(s.Without)
 	}
 	return sampler.FocusKey(binary.LittleEndian.Uint64(h.Sum(nil)))
 }

@@ -37,6 +37,8 @@ type call struct {
 	// utility is what was asked for.
 	utility asked
 	seed    seed
+	// spans are the entries of focus on parts of the prompts.
+	spans []span
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -46,6 +48,8 @@ type call struct {
 // prompt is what one or more choices answer.
 type prompt struct {
 	tokens []sampler.Token
+	// spans are those of the request in this prompt.
+	spans []sampler.Span
 	// echo is text that the answer begins with.
 	echo string
 }
@@ -68,7 +72,7 @@ func (s *Server) common(o *object) (*call, error) {
 	c.request.Stop = o.stop()
 	c.request.Params = o.sampling()
 	x := o.extension(m.Engine.Model())
-	c.request.Params.Focus, c.utility = x.focus, x.utility
+	c.request.Params.Focus, c.utility, c.spans = x.focus, x.utility, x.spans
 	o.text("user")
 	return c, *o.err
 }
@@ -113,7 +117,10 @@ func (s *Server) bound(c *call) error {
 			return &llama.TooLongError{Prompt: len(p.tokens), Context: cfg.Context}
 		}
 	}
-	if most := cfg.Slots + cfg.Queue; c.choices() > most {
+	if err := c.fits(cfg); err != nil {
+		return err
+	}
+	if most := (cfg.Slots + cfg.Queue) / c.width(); c.choices() > most {
 		param := "n"
 		if c.n == 1 {
 			param = "prompt"
@@ -140,7 +147,8 @@ func (c *call) requests() []llama.Request {
 	for _, p := range c.prompts {
 		r := c.request
 		r.Prompt = p.tokens
-		r.Params.FocusKey = c.seed.focusKey(p.tokens, r.Params.Focus)
+		r.Params.Spans = p.spans
+		r.Params.FocusKey = c.seed.focusKey(p.tokens, r.Params.Focus, p.spans...)
 		for i := range c.n {
 			r.Params.Seed = c.seed.choice(i)
 			list = append(list, r)
