@@ -205,7 +205,7 @@ func (s *spans) raise(row []float32) {
 // resting says that a token was used too shortly ago to be raised.
 func (s *spans) resting(t Token) bool {
 	u := s.used[t]
-	return u != 0 && s.step-u < spanRest
+	return u != 0 && s.step-u <= spanRest
 }
 
 // observe updates d with a step's difference, and finds the tokens that would recite the span.
