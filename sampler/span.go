@@ -131,9 +131,25 @@ func (s *Sampler) applySpans(twins [][]float32) error {
 		s.penalties.apply(v)
 		v.all()
 	}
-	s.spans.apply(s.view.all())
+	row := s.view.all()
+	before := first(row)
+	s.spans.apply(row)
+	if first(row) != before {
+		s.counts.Forced++
+	}
 	s.view.rewritten()
 	return nil
+}
+
+// first is the place of the first-ranked logit.
+func first(row []float32) int {
+	at := 0
+	for i, z := range row {
+		if z > row[at] {
+			at = i
+		}
+	}
+	return at
 }
 
 // apply moves the row by its difference to the twins' rows.
@@ -178,11 +194,7 @@ func (s *spans) lower(row []float32) {
 
 // raise moves the plausible tokens of the entries with s > 0 up, and lowers what would recite a span.
 func (s *spans) raise(row []float32) {
-	best := row[0]
-	for _, z := range row {
-		best = max(best, z)
-	}
-	bar := best - spanGate
+	bar := row[first(row)] - spanGate
 	for t, z := range row {
 		if z < bar || s.resting(Token(t)) {
 			continue
@@ -234,10 +246,7 @@ func (e *span) hush(row, y []float32) {
 
 // normalizer is log Σ exp(zᵢ), of which it leaves out the tokens that are far below the best.
 func normalizer(row []float32) float64 {
-	best := row[0]
-	for _, z := range row {
-		best = max(best, z)
-	}
+	best := row[first(row)]
 	sum := 0.0
 	for _, z := range row {
 		if z > best-headGap {

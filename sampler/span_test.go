@@ -42,6 +42,23 @@ func TestSpanAtMinusOneIsTheTwin(t *testing.T) {
 	}
 }
 
+// A step at which the span changed the best token is counted.
+func TestSpanCountsForced(t *testing.T) {
+	s := spanSampler(t, 16, Span{Strength: -1}, Params{})
+	for i := range uint64(3) {
+		row, twin := testRow(i, 16), testRow(i, 16)
+		if i == 1 {
+			twin[2] = 30
+		}
+		if _, err := s.Sample(row, twin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := s.Counts(); c.Forced != 1 || c.Steps != 3 {
+		t.Errorf("%+v, want one forced step of three", c)
+	}
+}
+
 // modulatedBySpan is the row after stage 4 of one step.
 func modulatedBySpan(t *testing.T, s *Sampler, row, twin []float32) []float32 {
 	t.Helper()
