@@ -49,6 +49,10 @@ type Params struct {
 	// evaluation), never for a caller.
 	Observer Observer
 
+	// Report asks for an account of each step; see [Sampler.Step]. It tells about raw rows what Observer does, and costs a
+	// copy of the row, a few passes of exponentials and, with utility noise, the integral of [Retention].
+	Report bool
+
 	// Logprobs asks for the log-probability of the chosen token, and TopLogprobs in [0, 20] for that many of the most
 	// probable ones. Without Logprobs it must be 0; a vocabulary smaller than it gives as many as there are.
 	Logprobs    bool
@@ -149,6 +153,13 @@ type Observer interface {
 	Observe(raw []float32)
 	// Accept tells which token was chosen.
 	Accept(t Token)
+}
+
+// RowObserver is an [Observer] that also sees what the pipeline makes of each row.
+type RowObserver interface {
+	Observer
+	// Modulated sees a row after stage 5, between Observe and Accept. It must neither change nor keep it.
+	Modulated(row []float32)
 }
 
 // Counts are running totals of one Sampler, for metrics.

@@ -25,6 +25,8 @@ type Sampler struct {
 	lone      bool // top-k is the first stage after utility that can matter
 	entropy   *rand.Rand
 	report    report
+	audit     *audit      // nil without Params.Report
+	modulated RowObserver // Params.Observer, where it is one
 	counts    Counts
 }
 
@@ -45,8 +47,10 @@ func New(p Params, vocab int) (*Sampler, error) {
 		selection: newSelection(&p, vocab),
 		entropy:   rand.New(rand.NewPCG(p.Seed, 0)),
 		report:    newReport(&p, vocab),
+		audit:     newAudit(&p, vocab),
 	}
 	s.lone = p.Temperature > 0 && s.selection.heap != nil && len(p.Bias) == 0 && !s.penalties.any() && len(p.Focus)+len(p.Spans) == 0 && p.Mask == nil
+	s.modulated, _ = p.Observer.(RowObserver)
 	for t, b := range p.Bias {
 		s.bias = append(s.bias, biased{t, b})
 	}
@@ -139,6 +143,9 @@ func (s *Sampler) modulate(row []float32, twins [][]float32) (Token, error) {
 		}
 		s.p.Observer.Observe(row)
 	}
+	if s.audit != nil {
+		s.audit.begin(row, s.counts)
+	}
 	if err := s.applyUtility(row); err != nil { // 1
 		return 0, err
 	}
@@ -147,9 +154,23 @@ func (s *Sampler) modulate(row []float32, twins [][]float32) (Token, error) {
 	if err := s.applySpans(twins); err != nil { // 4, and 1 to 3 for the twins
 		return 0, err
 	}
-	s.applyFocus()       // 4
-	s.applyMask()        // 5
-	return s.view.best() // 6
+	s.applyFocus()            // 4
+	s.applyMask()             // 5
+	top, err := s.view.best() // 6
+	if err == nil {
+		s.show()
+	}
+	return top, err
+}
+
+// show lets those who compare rows see what became of one.
+func (s *Sampler) show() {
+	if s.audit != nil {
+		s.audit.end(s.view.all(), s.view.raw)
+	}
+	if s.modulated != nil {
+		s.modulated.Modulated(s.view.all())
+	}
 }
 
 // applyUtility looks for as many of the first-ranked as the later stages need, where none of them moves a logit.
@@ -204,6 +225,9 @@ func (s *Sampler) Accept(t Token) {
 	}
 	if s.p.Observer != nil {
 		s.p.Observer.Accept(t)
+	}
+	if s.audit != nil {
+		s.audit.accept(t, s.counts)
 	}
 }
 
