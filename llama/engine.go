@@ -63,6 +63,7 @@ type Engine struct {
 
 	busy                                    atomic.Int64
 	decodes, promptTokens, completionTokens atomic.Uint64
+	counters                                counters
 }
 
 // loop is what only the goroutine of Run touches.
@@ -82,6 +83,10 @@ type answer struct {
 	box     mailbox
 	max     int
 	usage   Usage
+
+	name    string         // Request.Name
+	counted sampler.Counts // what the engine's counters have of the sampler's
+	report  *Report        // nil unless it was asked for
 }
 
 // step is one sequence's share of a decode.
@@ -235,6 +240,8 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			box:     newMailbox(),
 			max:     room,
 			usage:   Usage{PromptTokens: len(r.Prompt)},
+			name:    r.Name,
+			report:  newReport(&r.Params),
 		},
 	}, nil
 }
@@ -377,6 +384,9 @@ func (e *Engine) choose(st *step) {
 	a.sampler.Accept(choice.Token)
 	st.seq.extend(choice.Token)
 	a.usage.CompletionTokens++
+	if a.report != nil {
+		a.report.Tokens = append(a.report.Tokens, a.sampler.Step())
+	}
 
 	d := &st.delta
 	kind := e.model.Kind(choice.Token)
@@ -400,7 +410,7 @@ func (e *Engine) choose(st *step) {
 		rest, tokens := a.text.flush()
 		d.Text += rest
 		d.Tokens = append(d.Tokens, tokens...)
-		d.Usage = a.usage
+		d.Usage, d.Counts, d.Report = a.usage, a.sampler.Counts(), a.finalReport()
 	}
 }
 
@@ -423,6 +433,9 @@ func (e *Engine) deliver(st *step) {
 		return
 	}
 	e.completionTokens.Add(1)
+	if st.seq.usage.CompletionTokens%countEvery == 0 {
+		e.counters.update(st.seq.answer)
+	}
 	d := st.delta
 	if d.Finish != "" {
 		e.drop(st.seq)
@@ -437,6 +450,7 @@ func (e *Engine) drop(seq *sequence) {
 	e.loop.sched.remove(seq)
 	e.forget(e.loop.sched.freed)
 	e.admitted.Add(-int64(seq.width()))
+	e.counters.update(seq.answer)
 	e.count()
 }
 

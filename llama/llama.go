@@ -84,6 +84,9 @@ type Request struct {
 	// Forced is what the answer begins with, whatever the sampler would choose: to see what the model makes of it. The
 	// sampler runs all the same, so that its log-probabilities and its observer describe these tokens, but draws nothing.
 	Forced []sampler.Token
+	// Name is what the request's figures are counted under, such as the model that was asked for; see [Engine.Counters]. An
+	// engine keeps the figures of every name it has met.
+	Name string
 }
 
 // Finish says why an answer ended.
@@ -105,8 +108,18 @@ type Delta struct {
 	Tokens []Sampled
 	// Finish is empty on all deltas but the last.
 	Finish Finish
-	// Usage is set on the last delta.
-	Usage Usage
+	// Usage and Counts are set on the last delta, and Report is where Params.Report asks for it.
+	Usage  Usage
+	Counts sampler.Counts
+	Report *Report
+}
+
+// Report says what modulation did to an answer.
+type Report struct {
+	sampler.Report
+	// Tokens are its steps in order, one for each of Usage.CompletionTokens: beside the tokens of the text also one that ended
+	// the answer, and those that a stop string cut off.
+	Tokens []sampler.Step
 }
 
 // Sampled is a token of an answer, with what the request asked to know about it.
