@@ -125,8 +125,8 @@ func (s *Sampler) Report() Report {
 }
 
 // divergence is D(p ‖ q) of the softmax p of plain over the tokens that are possible in modulated, and the softmax q of
-// modulated; and the probability of the other tokens by the softmax of plain. Both rows are finite or -Inf, modulated has a
-// finite logit, and where plain is -Inf modulated is, too.
+// modulated; and the probability of the other tokens by the softmax of plain. Both rows are finite or -Inf, and both have a
+// finite logit.
 func divergence(plain, modulated []float32) (kl, excluded float64) {
 	possible, impossible, top := negativeInfinity, negativeInfinity, negativeInfinity // the largest logits
 	for i, m := range modulated {
@@ -137,14 +137,18 @@ func divergence(plain, modulated []float32) (kl, excluded float64) {
 			impossible = max(impossible, plain[i])
 		}
 	}
+	if possible == negativeInfinity { // no stage does that
+		return 0, 1
+	}
 	// With wᵢ = e^(zᵢ - possible): p = w/Σw, so that D = Σ w(z - m)/Σw - ln Σ e^z + ln Σ e^m.
 	var weights, moved, norm, lost float64
 	for i, m := range modulated {
 		z := float64(plain[i])
 		if m > negativeInfinity {
-			w := decay(float64(possible) - z)
-			weights += w
-			moved += w * (z - float64(m))
+			if w := decay(float64(possible) - z); w > 0 {
+				weights += w
+				moved += w * (z - float64(m))
+			}
 			norm += decay(float64(top) - float64(m))
 		} else if impossible > negativeInfinity {
 			lost += decay(float64(impossible) - z)

@@ -12,6 +12,7 @@ import (
 // extension is the field aim of a request:
 //
 //	"aim": {"utility": {"sigma": 0.5}, or {"level": 0.9},
+//	        "report": true, or {"tokens": true},
 //	        "focus": [{"text": "water", "sigma": 4, "direction": "raise"},
 //	                  {"tokens": [1, 2], "sigma": 2, "direction": "lower"},
 //	                  {"all": true, "sigma": 0.2},
@@ -20,6 +21,7 @@ import (
 // It is ours alone, so an unknown field in it is a mistake and not a newer API.
 type extension struct {
 	utility asked
+	report  reportAsked
 	focus   []sampler.Focus
 	spans   []span
 }
@@ -33,6 +35,7 @@ func (o *object) extension(m llama.Model) (x extension) {
 	if utility := aim.object("utility"); utility != nil {
 		x.utility = utility.utility()
 	}
+	x.report = aim.report()
 	entries := aim.array("focus")
 	aim.closed()
 	if len(entries) > maxFocus {

@@ -28,13 +28,18 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(body))
 	}
-	parsers := []func(*object) (*call, error){s.api.parseChat, s.api.parseCompletion}
+	f.Add([]byte(chatBody("x", `"sigmas": [0, 1.5, 1e2], "levels": [1, 0.5], "aim": {"report": {"tokens": true}}`)))
+	f.Add([]byte(`{"prompt": "x", "top_n": 100, "sigmas": [1], "aim": {"report": true, "focus": [{"all": true, "sigma": 2}]}}`))
+	parsers := []func(*object) (*call, error){s.api.parseChat, s.api.parseCompletion, s.api.parsePreview, s.api.parseSweep}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, parse := range parsers {
 			o, err := parseBody(body)
 			var c *call
 			if err == nil {
 				c, err = parse(o)
+			}
+			if err == nil {
+				err = s.api.impose(t.Context(), c)
 			}
 			if err != nil {
 				if e := asAPIError(err); e.status < 400 || e.status > 499 || e.message == "" || len(e.message) > 2000 {
@@ -77,7 +82,7 @@ func FuzzServe(f *testing.F) {
 	f.Add([]byte(chatBody("hello", `"stream": true, "n": 2`)))
 	f.Add([]byte(`{"prompt": "hello<|ctl|>", "stream": true, "logprobs": 1, "aim": {"focus": [{"text": "water", "sigma": 9}]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, path := range []string{chatPath, textPath} {
+		for _, path := range []string{chatPath, textPath, previewPath, sweepPath} {
 			r := s.do(t, "POST", path, string(body))
 			switch {
 			case r.status >= http.StatusInternalServerError || r.status == http.StatusTooManyRequests:
@@ -86,6 +91,10 @@ func FuzzServe(f *testing.F) {
 				failed(t, r.body)
 			case r.header.Get("Content-Type") == "text/event-stream":
 				assemble(t, r)
+			case path == previewPath:
+				if len(decode[previewed](t, r.body).Tokens) == 0 {
+					t.Fatal(errors.New(r.body))
+				}
 			default:
 				if len(decode[completion](t, r.body).Choices) == 0 {
 					t.Fatal(errors.New(r.body))

@@ -61,6 +61,8 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 				if e.delta.Finish != "" {
 					open--
 					total.Completion += e.delta.Usage.CompletionTokens
+					total.flips += e.delta.Counts.Flips
+					total.hits += e.delta.Counts.Hits
 				}
 			}
 		case <-idle.C():

@@ -62,7 +62,8 @@ func (s *Server) observe(c *gin.Context) {
 		}
 		if r.model != "" {
 			attrs = append(attrs, slog.String("model", r.model),
-				slog.Int("prompt_tokens", r.usage.Prompt), slog.Int("completion_tokens", r.usage.Completion))
+				slog.Int("prompt_tokens", r.usage.Prompt), slog.Int("completion_tokens", r.usage.Completion),
+				slog.Uint64("flips", r.usage.flips), slog.Uint64("hits", r.usage.hits))
 		}
 		level := slog.LevelInfo
 		if r.cause != nil {

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"math"
+	"net/http"
 
 	"aim/sampler"
 )
@@ -12,6 +14,18 @@ import (
 // This file decides who sets what. Utility is the owner's: the served model imposes it, and a request may ask for a
 // larger σ or a smaller level, which lower quality, but not for the other way (see utility.go). Where nothing is imposed, the caller is the owner. The draw and
 // the focus are the caller's. The owner's secret meets utility only, and the caller's seed never does.
+
+// showsRaw says whether requests may see what tells about raw rows: flips, retention and divergence in reports, and previews.
+// They undo an imposed utility, which is why its owner decides.
+func (m *served) showsRaw() bool { return m.Sigma == 0 || m.Report }
+
+// hides refuses what showsRaw forbids.
+func (m *served) hides(what string) error {
+	return &apiError{
+		status: http.StatusForbidden, kind: typePermission, param: "model", code: "report_not_allowed",
+		message: fmt.Sprintf("the model %s imposes utility modulation and does not show %s", m.ID, what),
+	}
+}
 
 // newSeed draws a seed for a request without one.
 func newSeed() seed {

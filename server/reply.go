@@ -26,11 +26,12 @@ type whole struct {
 	c       *gin.Context
 	wire    wire
 	answers []answer
+	report  *reporter
 	extend  func()
 }
 
 func newWhole(c *gin.Context, call *call, patience time.Duration) *whole {
-	return &whole{c, call.wire, make([]answer, call.choices()), extender(c, patience)}
+	return &whole{c, call.wire, make([]answer, call.choices()), newReporter(call), extender(c, patience)}
 }
 
 // extender returns what gives the next write its time. After the answer net/http lifts the limit again.
@@ -47,6 +48,7 @@ func (w *whole) delta(i int, d llama.Delta) (bool, error) {
 	a.text.WriteString(d.Text)
 	a.tokens = append(a.tokens, d.Tokens...)
 	a.finish = d.Finish
+	w.report.add(i, d)
 	return false, nil
 }
 
@@ -54,7 +56,7 @@ func (w *whole) alive() error { return nil }
 
 func (w *whole) end(u usage) error {
 	w.extend()
-	writeJSON(w.c, http.StatusOK, w.wire.whole(w.answers, usageField{u}))
+	writeJSON(w.c, http.StatusOK, w.wire.whole(w.answers, usageField{u, w.report.field()}))
 	return nil
 }
 
@@ -68,6 +70,8 @@ type stream struct {
 	// usage is what all chunks but the one with the usage carry.
 	usage usageField
 	ends  bool // with a chunk for the usage
+	// report goes into the last chunk.
+	report *reporter
 
 	// opened are the choices whose first chunk was sent; started says that anything was.
 	opened  []bool
@@ -83,7 +87,7 @@ func newStream(c *gin.Context, call *call, patience time.Duration) (*stream, err
 	// The headers leave with the first event; an error before it takes their place.
 	st := &stream{
 		session: session, writer: c.Writer, wire: call.wire, logprobs: call.request.Params.Logprobs, ends: call.usage,
-		opened: make([]bool, call.choices()), extend: extender(c, patience),
+		report: newReporter(call), opened: make([]bool, call.choices()), extend: extender(c, patience),
 	}
 	if call.usage {
 		st.usage.Usage = (*usage)(nil)
@@ -103,7 +107,11 @@ func (st *stream) delta(i int, d llama.Delta) (bool, error) {
 		chunks = append(chunks, st.wire.text(i, d.Text, d.Tokens, st.usage))
 	}
 	if d.Finish != "" {
-		chunks = append(chunks, st.wire.finish(i, d.Finish, st.usage))
+		usage := st.usage
+		if st.report.add(i, d); !st.ends {
+			usage.Aim = st.report.field()
+		}
+		chunks = append(chunks, st.wire.finish(i, d.Finish, usage))
 	}
 	return len(chunks) > 0, st.send(chunks...)
 }
@@ -124,7 +132,7 @@ func (st *stream) alive() error {
 
 func (st *stream) end(u usage) error {
 	if st.ends {
-		if err := st.send(st.wire.end(usageField{u})); err != nil {
+		if err := st.send(st.wire.end(usageField{u, st.report.field()})); err != nil {
 			return err
 		}
 	}

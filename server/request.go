@@ -39,6 +39,9 @@ type call struct {
 	seed    seed
 	// spans are the entries of focus on parts of the prompts.
 	spans []span
+	// points are those of a sweep, one for each choice; otherwise nil.
+	points []point
+	report reportAsked
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -72,7 +75,9 @@ func (s *Server) common(o *object) (*call, error) {
 	c.request.Stop = o.stop()
 	c.request.Params = o.sampling()
 	x := o.extension(m.Engine.Model())
-	c.request.Params.Focus, c.utility, c.spans = x.focus, x.utility, x.spans
+	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
+	c.request.Params.Report = x.report.on
+	c.request.Name = m.ID
 	o.text("user")
 	return c, *o.err
 }
@@ -132,6 +137,9 @@ func (s *Server) bound(c *call) error {
 
 // impose sets the utility in force for a call, for which it may wait where a level is asked for.
 func (s *Server) impose(ctx context.Context, c *call) (err error) {
+	if c.points != nil {
+		return s.imposePoints(ctx, c)
+	}
 	if c.request.Params.Utility, err = c.model.utility(ctx, c.utility, s.secret); err != nil {
 		return err
 	}
@@ -151,6 +159,9 @@ func (c *call) requests() []llama.Request {
 		r.Params.FocusKey = c.seed.focusKey(p.tokens, r.Params.Focus, p.spans...)
 		for i := range c.n {
 			r.Params.Seed = c.seed.choice(i)
+			if c.points != nil { // which differ in nothing else
+				r.Params.Seed, r.Params.Utility = c.seed.choice(0), c.points[i].utility
+			}
 			list = append(list, r)
 		}
 	}

@@ -44,6 +44,9 @@ type Model struct {
 	EndNoise sampler.EndNoise
 	// Level in (0, 1) is the level that the owner asked for and of which Sigma is the σ; 0 where the owner gave σ itself.
 	Level float64
+	// Report lets requests see what tells about raw rows although utility is imposed: the figures of reports that otherwise are
+	// null, and previews. Where none is imposed they always may.
+	Report bool
 	// Dial is the model's calibration; without one no request can ask for a level.
 	Dial Dial
 }
@@ -145,6 +148,8 @@ func (s *Server) Handler() http.Handler {
 	v1.GET("/models/*id", s.getModel) // names contain slashes
 	v1.POST("/chat/completions", s.chatCompletions)
 	v1.POST("/completions", s.completions)
+	v1.POST("/aim/preview", s.preview)
+	v1.POST("/aim/sweep", s.sweep)
 	return r
 }
 

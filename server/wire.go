@@ -42,9 +42,11 @@ func newHead(id, object string, m *served) head {
 // newID is a name that no other answer has.
 func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
 
-// usageField is left out where Usage is nil, and null where it holds a nil *usage.
+// usageField is what stands beside the choices. Usage is left out where it is nil, and null where it holds a nil *usage; Aim is
+// left out where it is nil.
 type usageField struct {
-	Usage any `json:"usage,omitempty"`
+	Usage any       `json:"usage,omitempty"`
+	Aim   *aimField `json:"aim,omitempty"`
 }
 
 // usage counts the tokens of a request; each prompt counts once, however many choices answer it.
@@ -52,6 +54,9 @@ type usage struct {
 	Prompt     int `json:"prompt_tokens"`
 	Completion int `json:"completion_tokens"`
 	Total      int `json:"total_tokens"`
+
+	// flips and hits are for the log.
+	flips, hits uint64
 }
 
 // answer is one choice, whole.
