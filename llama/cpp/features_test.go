@@ -46,6 +46,7 @@ var features = []feature{
 			r.Params.Utility.Sigma = composeSigma
 			r.Params.Utility.Key = sampler.UtilityKey([]byte("a secret of this test"), "smollm2", composeSigma)
 		},
+		holds: func(_ *composition, r *llama.Request, a *composed) error { return flipsAreSeen(r, a) },
 	},
 	{
 		name: "pinned control tokens", wire: "always", stages: []int{1}, fields: []string{"Params.Utility.Pinned"},
@@ -213,6 +214,25 @@ func (m *lowerCase) Apply(logits []float32) {
 
 // Accept implements [sampler.Mask].
 func (m *lowerCase) Accept(sampler.Token) {}
+
+// flipsAreSeen checks that an answer which nothing but utility modulates has other tokens than the model's best exactly where
+// flips are counted.
+func flipsAreSeen(r *llama.Request, a *composed) error {
+	p := r.Params
+	if p.Temperature > 0 || p.Mask != nil || len(p.Bias)+len(p.Focus)+len(r.Forced) > 0 || p.FrequencyPenalty+p.PresencePenalty+p.RepeatPenalty > 0 {
+		return nil
+	}
+	flips := uint64(0)
+	for _, s := range a.steps {
+		if s.chosen != s.best {
+			flips++
+		}
+	}
+	if flips != a.counts.Flips {
+		return fmt.Errorf("%d tokens are not the model's best, %d flips are counted", flips, a.counts.Flips)
+	}
+	return nil
+}
 
 // ranked checks what is left of a truncated distribution, where the answer shows it: log-probabilities describe the row before
 // truncation, at temperature 1. inside gets the token, its place among the listed ones (their number where it is none of

@@ -228,3 +228,101 @@ def test_sixteen_streams_at_once(client, server):
         assert text and finish in ("stop", "length") and 0 < tokens <= 24
         assert (finish == "length") == (tokens == 24) or finish == "stop"
     assert len({text for text, _, _ in answers}) == 16
+
+
+def figures(report) -> dict:
+    return {k: v for k, v in report.items() if k != "choices"}
+
+
+def test_report_of_whole_and_streamed_answers(client, server, ask):
+    aim = {"utility": {"sigma": 1.5}, "report": {"tokens": True}}
+    whole = ask(max_tokens=24, extra_body={"aim": aim})
+    report = whole.aim["report"]
+    assert report["steps"] == whole.usage.completion_tokens == 24
+    assert report["sigma"] == 1.5
+    assert 0 < report["flips"] < 24 and 0 < report["retention"] < 1 and report["kl"] > 0 and report["excluded"] == 0
+    (choice,) = report["choices"]
+    assert figures(choice) | {"index": 0} == {**figures(report), "index": 0, "tokens": choice["tokens"]}
+    tokens = choice["tokens"]
+    assert b"".join(bytes(t["bytes"]) for t in tokens).decode(errors="replace") == content(whole)
+    # At temperature 0 and with nothing but noise, a token that is not the model's best is a flip.
+    assert [t["flip"] for t in tokens] == [t["id"] != t["best"]["id"] for t in tokens]
+    assert report["flips"] == sum(t["flip"] for t in tokens)
+    assert report["retention"] == pytest.approx(sum(t["retention"] for t in tokens) / 24)
+    assert report["kl"] == pytest.approx(sum(t["kl"] for t in tokens) / 24)
+
+    for options in ({}, {"stream_options": {"include_usage": True}}):
+        chunks = list(
+            client.chat.completions.create(
+                model=server.model, messages=QUESTION, temperature=0, max_tokens=24, stream=True, **options,
+                extra_body={"aim": aim},
+            )
+        )
+        assert chunks[-1].aim["report"] == report
+        assert not any("aim" in c.model_extra for c in chunks[:-1])
+
+
+def test_report_without_modulation(ask):
+    report = ask(extra_body={"aim": {"report": True}}).aim["report"]
+    assert figures(report) == {
+        "sigma": 0, "level": 1, "steps": 24, "flips": 0, "retention": 1, "kl": 0, "excluded": 0, "hits": 0, "forced": 0,
+    }
+
+
+def post(server, path: str, body: dict):
+    request = urllib.request.Request(
+        f"{server.url}/v1/aim/{path}", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=300) as response:
+        return json.load(response)
+
+
+def test_preview_shows_both_distributions(server, ask):
+    body = {"messages": QUESTION, "aim": {"utility": {"sigma": 2}}}
+    preview = post(server, "preview", body)
+    tokens = preview["tokens"]
+    for side in ("before", "after"):
+        first = sorted((t for t in tokens if t[side]["rank"] <= 20), key=lambda t: t[side]["rank"])
+        assert [t[side]["rank"] for t in first] == list(range(1, 21))
+        assert [t[side]["logit"] for t in first] == sorted((t[side]["logit"] for t in first), reverse=True)
+        assert 0 < sum(t[side]["prob"] for t in tokens) <= 1 + 1e-9
+    # The first token of an answer at temperature 0 is the first one of the preview, with the same log-probability.
+    for extra, side in (({}, "before"), ({"aim": body["aim"]}, "after")):
+        token = ask(max_tokens=1, logprobs=True, extra_body=extra).choices[0].logprobs.content[0]
+        best = next(t for t in tokens if t[side]["rank"] == 1)
+        assert token.token == best["token"] and token.logprob == pytest.approx(best[side]["logprob"], abs=1e-3)
+    assert preview["aim"]["report"]["steps"] == 1 and preview["aim"]["report"]["kl"] > 0
+
+
+def test_sweep_answers_each_point(server, ask):
+    sigmas = [0, 0.5, 3]
+    body = {"messages": QUESTION, "temperature": 0, "max_tokens": 24, "sigmas": sigmas}
+    sweep = post(server, "sweep", body)
+    report = sweep["aim"]["report"]
+    assert [c["sigma"] for c in report["choices"]] == sigmas and report["sigma"] is None
+    for sigma, choice in zip(sigmas, sweep["choices"]):
+        alone = ask(extra_body={"aim": {"utility": {"sigma": sigma}}})
+        # Other batches round differently, so only the beginning must agree.
+        assert choice["message"]["content"][:8] == content(alone)[:8]
+    flips = [c["flips"] for c in report["choices"]]
+    assert flips[0] == 0 < flips[2]
+    kept = [c["retention"] for c in report["choices"]]
+    assert kept[0] == 1 > kept[1] > kept[2]
+
+
+def test_an_imposed_sigma_hides_raw_rows(start):
+    with start("--sigma", "2") as imposed:
+        answer = imposed.client().chat.completions.create(
+            model=imposed.model, messages=QUESTION, max_tokens=8, extra_body={"aim": {"report": {"tokens": True}}}
+        )
+        report = answer.aim["report"]
+        hidden = ("flips", "retention", "kl", "excluded")
+        assert report["steps"] == 8 and report["sigma"] == 2
+        for entry in (report, *report["choices"], *report["choices"][0]["tokens"]):
+            assert all(entry.get(name) is None for name in hidden)
+        assert all(t["best"] is None and t["flip"] is None for t in report["choices"][0]["tokens"])
+        for path, more, code in (("preview", {}, "report_not_allowed"), ("sweep", {"sigmas": [2, 1]}, "utility_imposed")):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                post(imposed, path, {"messages": QUESTION, **more})
+            assert caught.value.code == 403
+            assert json.load(caught.value)["error"]["code"] == code
