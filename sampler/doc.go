@@ -50,6 +50,8 @@
 //     ends is sorted
 //   - the draw: a pass of exponentials over what is left
 //   - log-probabilities: a pass of exponentials, and one with a heap of the top tokens
+//   - a report: a copy of the raw row, three passes of which one has two exponentials per token, all of the noise and, where
+//     there is any, the integral of [Retention]
 //
 // New allocates the scratch that its parameters need, up to about 30 bytes per token; no later call allocates.
 package sampler

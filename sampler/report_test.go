@@ -228,3 +228,27 @@ func TestReportAllocatesNothing(t *testing.T) {
 		t.Errorf("%g allocations per step", n)
 	}
 }
+
+// BenchmarkReport is a greedy step with a report beside one without, with and without utility.
+func BenchmarkReport(b *testing.B) {
+	const vocab = 49152
+	row, work := testRow(1, vocab), make([]float32, vocab)
+	for _, c := range []struct {
+		name string
+		p    Params
+	}{
+		{"plain", Params{}},
+		{"plain/report", Params{Report: true}},
+		{"utility", Params{Utility: Utility{Sigma: 1}}},
+		{"utility/report", Params{Utility: Utility{Sigma: 1}, Report: true}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s := mustNew(b, c.p, vocab)
+			b.ReportAllocs()
+			for b.Loop() {
+				copy(work, row)
+				s.Accept(mustSample(b, s, work).Token)
+			}
+		})
+	}
+}

@@ -30,6 +30,7 @@ type serveOptions struct {
 	noiseEnd string
 	level    float64 // 0 where sigma was given
 	drain    time.Duration
+	reports  bool
 	logLevel string
 	logAs    string
 }
@@ -70,6 +71,7 @@ a second signal ends it at once.`,
 	choiceVar(f, &o.noiseEnd, "noise-end", "what utility noise does to the tokens that end an answer", endNoises()...)
 	levelVar(f, &o.level, "utility modulation to impose, by its effect: the share of steps at which the model's best token stays best")
 	f.DurationVar(&o.drain, "drain-timeout", 30*time.Second, "how long running answers may go on after SIGTERM")
+	f.BoolVar(&o.reports, "allow-reports", false, "show requests what tells about unmodulated logits (reports in full, previews) although utility is imposed")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
 	return cmd
@@ -124,6 +126,7 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 			ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(),
 			Sigma: o.sigma, Level: o.imposedLevel(), Dial: dial,
 			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
+			Report: o.reports,
 		}},
 		Secret: e.secret,
 		Log:    log,
