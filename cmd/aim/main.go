@@ -74,6 +74,6 @@ the path of any other. Where the folder holds one model, no command needs to be 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRun(), newCalibrate(), newModels(), newVersion())
+	root.AddCommand(newServe(), newRun(), newCalibrate(), newEval(), newModels(), newVersion())
 	return root
 }

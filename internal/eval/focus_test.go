@@ -11,8 +11,6 @@ import (
 	"aim/sampler"
 )
 
-func near(got, want, tol float64) bool { return math.Abs(got-want) <= tol }
-
 func TestHits(t *testing.T) {
 	for _, c := range []struct {
 		text  string

@@ -1,0 +1,264 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"unicode/utf8"
+
+	"aim/llama"
+	"aim/sampler"
+)
+
+// Values are an item's scores: metric → one value for each arm that was asked for.
+type Values map[string][]float64
+
+// Scorer gives the values of items.
+type Scorer interface {
+	// Whole tells that one call scores all arms as cheaply as one; else they are asked for one by one.
+	Whole() bool
+	// Score returns the values of an item under each of the arms, averaged over the noise fields. It may be called from
+	// several goroutines.
+	Score(ctx context.Context, it *Item, arms []Arm) (Values, error)
+}
+
+// Forced scores completions and choices by teacher forcing: the model reads prompt and continuation once, and each raw row of
+// logits is judged under all arms.
+//
+// Under noise a completion is right where greedy decoding would produce it: at every step the largest modulated logit is
+// the continuation's. That is exact, since noise depends on the tokens so far only. Under a temperature T it is right with the probability
+// Π p_T(token), which is what sampling would give on average. A choice is right where its log-likelihood under the
+// modulated distribution (at a temperature: under softmax(z/T)) is the largest.
+type Forced struct {
+	Engine *llama.Engine
+	Noise  Noise
+	// Params are what applies besides utility: the zero value is plain greedy decoding.
+	Params sampler.Params
+}
+
+// Whole implements [Scorer].
+func (f *Forced) Whole() bool { return true }
+
+// Score implements [Scorer].
+func (f *Forced) Score(ctx context.Context, it *Item, arms []Arm) (Values, error) {
+	if len(it.Choices) == 0 {
+		return nil, fmt.Errorf("an item without choices cannot be scored by likelihood")
+	}
+	scores := make([]*rowScores, len(it.Choices))
+	for i, c := range it.Choices {
+		var err error
+		if scores[i], err = f.force(ctx, it.Prompt, c, arms); err != nil {
+			return nil, err
+		}
+	}
+	if len(scores) == 1 {
+		return scores[0].completion(), nil
+	}
+	return choose(it, scores, len(arms)), nil
+}
+
+// force runs prompt and continuation through the engine and scores the rows.
+func (f *Forced) force(ctx context.Context, prompt, continuation string, arms []Arm) (*rowScores, error) {
+	before, tokens, err := Split(f.Engine.Model(), prompt, continuation, f.Engine.Config().Context)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newRowScores(f, arms, before, tokens)
+	if err != nil {
+		return nil, err
+	}
+	r := llama.Request{Prompt: before, Forced: tokens, MaxTokens: len(tokens), Params: sampler.Params{Observer: s}}
+	for _, err := range f.Engine.Generate(ctx, r) {
+		if err != nil {
+			return nil, err
+		}
+	}
+	if s.err == nil && s.step < len(tokens) {
+		s.err = fmt.Errorf("only %d of %d tokens of %q were scored", s.step, len(tokens), continuation)
+	}
+	return s, s.err
+}
+
+// Split tokenizes a prompt together with its continuation and cuts where the prompt alone would end, as
+// lm-evaluation-harness does. A prompt that does not fit into context tokens loses its beginning.
+func Split(m llama.Model, prompt, continuation string, context int) (before, after []sampler.Token, err error) {
+	whole, err := m.Tokenize([]llama.Part{{Text: prompt + continuation}}, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	alone, err := m.Tokenize([]llama.Part{{Text: prompt}}, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(alone) == 0 || len(alone) >= len(whole) {
+		return nil, nil, fmt.Errorf("prompt %q and continuation %q cannot be told apart in tokens", prompt, continuation)
+	}
+	before, after = whole[:len(alone)], whole[len(alone):]
+	if over := len(whole) - context; over > 0 {
+		if over >= len(before) {
+			return nil, nil, fmt.Errorf("a continuation of %d tokens leaves no room for a prompt in a context of %d", len(after), context)
+		}
+		before = before[over:]
+	}
+	return before, after, nil
+}
+
+// rowScores judges each raw row under all arms. It implements [sampler.Observer].
+type rowScores struct {
+	tokens []sampler.Token
+	arms   []Arm
+	// samplers are those of the noisy arms, field by field; the others are nil.
+	samplers [][]*sampler.Sampler
+	scratch  []float32
+
+	step int
+	err  error
+	// ll[field][arm] is the log-likelihood so far, best[field][arm] whether every token was the largest.
+	ll   [][]float64
+	best [][]bool
+}
+
+func newRowScores(f *Forced, arms []Arm, prompt, tokens []sampler.Token) (*rowScores, error) {
+	vocab := f.Engine.Model().Vocab()
+	s := &rowScores{tokens: tokens, arms: arms, scratch: make([]float32, vocab)}
+	for field := range max(f.Noise.Fields, 1) {
+		row := make([]*sampler.Sampler, len(arms))
+		for i, a := range arms {
+			if !a.Noisy() || (field > 0 && a.Sigma == 0) {
+				continue
+			}
+			p := f.Params
+			p.Utility.Sigma, p.Utility.Key = a.Sigma, f.Noise.Key(field, a.Sigma)
+			p.Logprobs, p.TopLogprobs = true, 1
+			var err error
+			if row[i], err = sampler.New(p, vocab); err != nil {
+				return nil, err
+			}
+			row[i].Prime(prompt)
+		}
+		s.samplers = append(s.samplers, row)
+		s.ll = append(s.ll, make([]float64, len(arms)))
+		s.best = append(s.best, make([]bool, len(arms)))
+		for i := range arms {
+			s.best[field][i] = true
+		}
+	}
+	return s, nil
+}
+
+// Observe implements [sampler.Observer].
+func (s *rowScores) Observe(raw []float32) {
+	if s.err != nil || s.step >= len(s.tokens) {
+		return
+	}
+	t := s.tokens[s.step]
+	for field, row := range s.samplers {
+		for i, a := range s.arms {
+			if row[i] == nil {
+				if field == 0 {
+					s.ll[0][i] += logSoftmax(raw, t, a.Temperature)
+				}
+				continue
+			}
+			copy(s.scratch, raw)
+			c, err := row[i].Score(s.scratch, t)
+			if err != nil {
+				s.err = err
+				return
+			}
+			s.ll[field][i] += c.Logprob
+			s.best[field][i] = s.best[field][i] && c.Top[0].Token == t
+		}
+	}
+}
+
+// Accept implements [sampler.Observer].
+func (s *rowScores) Accept(t sampler.Token) {
+	for _, row := range s.samplers {
+		for _, sm := range row {
+			if sm != nil {
+				sm.Accept(t)
+			}
+		}
+	}
+	s.step++
+}
+
+// fields calls do for every noise field of an arm; arms that do not depend on the field have one.
+func (s *rowScores) fields(arm int, do func(field int)) (n float64) {
+	for field, row := range s.samplers {
+		if field == 0 || row[arm] != nil {
+			do(field)
+			n++
+		}
+	}
+	return n
+}
+
+// completion are the values of the only choice.
+func (s *rowScores) completion() Values {
+	v := Values{"acc": make([]float64, len(s.arms)), "ll": make([]float64, len(s.arms))}
+	for i, a := range s.arms {
+		n := s.fields(i, func(field int) {
+			v["ll"][i] += finite(s.ll[field][i])
+			switch {
+			case !a.Noisy():
+				v["acc"][i] += math.Exp(s.ll[field][i])
+			case s.best[field][i]:
+				v["acc"][i]++
+			}
+		})
+		v["ll"][i] /= n
+		v["acc"][i] /= n
+	}
+	return v
+}
+
+// choose are the values of several choices.
+func choose(it *Item, scores []*rowScores, arms int) Values {
+	v := Values{"acc": make([]float64, arms), "acc_norm": make([]float64, arms)}
+	for i := range arms {
+		n := scores[0].fields(i, func(field int) {
+			plain, norm := 0, 0
+			for c := range scores {
+				ll := func(c int) float64 { return scores[c].ll[field][i] }
+				mean := func(c int) float64 { return ll(c) / float64(utf8.RuneCountInString(it.Choices[c])-1) }
+				if ll(c) > ll(plain) {
+					plain = c
+				}
+				if mean(c) > mean(norm) {
+					norm = c
+				}
+			}
+			v["acc"][i] += indicator(plain == it.Gold)
+			v["acc_norm"][i] += indicator(norm == it.Gold)
+		})
+		v["acc"][i] /= n
+		v["acc_norm"][i] /= n
+	}
+	return v
+}
+
+func indicator(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// logSoftmax is ln p(t) under softmax(row/temperature), temperature > 0.
+func logSoftmax(row []float32, t sampler.Token, temperature float64) float64 {
+	best := row[0]
+	for _, z := range row {
+		best = max(best, z)
+	}
+	// What lies deeper weighs less than e⁻⁴⁰ each: 10⁻¹² of the sum, for a million tokens.
+	floor := float32(float64(best) - 40*temperature)
+	sum := 0.0
+	for _, z := range row {
+		if z > floor {
+			sum += math.Exp(float64(z-best) / temperature)
+		}
+	}
+	return float64(row[t]-best)/temperature - math.Log(sum)
+}
