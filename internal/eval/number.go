@@ -27,8 +27,8 @@ func Extract(answer string) string {
 // number is the value of a number as people write it.
 func number(text string) (*big.Rat, bool) {
 	text = strings.TrimPrefix(strings.ReplaceAll(strings.TrimSpace(text), ",", ""), "$")
-	if !numbers.MatchString(text) {
-		return nil, false // no fractions and exponents, which Rat would read
+	if numbers.FindString(text) != text || text == "" {
+		return nil, false // fractions and exponents, which Rat would read, among others
 	}
 	return new(big.Rat).SetString(text)
 }
