@@ -26,9 +26,12 @@ type Scorer interface {
 // logits is judged under all arms.
 //
 // Under noise a completion is right where greedy decoding would produce it: at every step the largest modulated logit is
-// the continuation's. That is exact, since noise depends on the tokens so far only. Under a temperature T it is right with the probability
-// Π p_T(token), which is what sampling would give on average. A choice is right where its log-likelihood under the
-// modulated distribution (at a temperature: under softmax(z/T)) is the largest.
+// the continuation's. That is exact, since noise depends on the tokens so far only. Under a temperature T it is right with the
+// probability Π p_T(token), which is what sampling would give on average.
+//
+// A choice is right where its log-likelihood under the modulated distribution is the largest. Under a temperature T a choice c
+// is drawn with probability ∝ exp(ll_c/T), ll its log-likelihood under the model: at T = 0 the largest, as with σ = 0. acc is the
+// probability of the right one; acc_norm has no such counterpart.
 type Forced struct {
 	Engine *llama.Engine
 	Noise  Noise
@@ -47,19 +50,19 @@ func (f *Forced) Score(ctx context.Context, it *Item, arms []Arm) (Values, error
 	scores := make([]*rowScores, len(it.Choices))
 	for i, c := range it.Choices {
 		var err error
-		if scores[i], err = f.force(ctx, it.Prompt, c, arms); err != nil {
+		if scores[i], err = f.force(ctx, it, c, arms); err != nil {
 			return nil, err
 		}
 	}
 	if len(scores) == 1 {
 		return scores[0].completion(), nil
 	}
-	return choose(it, scores, len(arms)), nil
+	return choose(it, scores, arms), nil
 }
 
 // force runs prompt and continuation through the engine and scores the rows.
-func (f *Forced) force(ctx context.Context, prompt, continuation string, arms []Arm) (*rowScores, error) {
-	before, tokens, err := Split(f.Engine.Model(), prompt, continuation, f.Engine.Config().Context)
+func (f *Forced) force(ctx context.Context, it *Item, continuation string, arms []Arm) (*rowScores, error) {
+	before, tokens, err := Split(f.Engine.Model(), it.Prompt, continuation, f.Engine.Config().Context)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +70,7 @@ func (f *Forced) force(ctx context.Context, prompt, continuation string, arms []
 	if err != nil {
 		return nil, err
 	}
+	s.choices = len(it.Choices) > 1
 	r := llama.Request{Prompt: before, Forced: tokens, MaxTokens: len(tokens), Params: sampler.Params{Observer: s}}
 	for _, err := range f.Engine.Generate(ctx, r) {
 		if err != nil {
@@ -113,6 +117,9 @@ type rowScores struct {
 
 	step int
 	err  error
+	// choices tells that temperatures draw choices and not tokens; plain is then the log-likelihood under the model.
+	choices bool
+	plain   float64
 	// ll[field][arm] is the log-likelihood so far, best[field][arm] whether every token was the largest.
 	ll   [][]float64
 	best [][]bool
@@ -152,10 +159,13 @@ func (s *rowScores) Observe(raw []float32) {
 		return
 	}
 	t := s.tokens[s.step]
+	if s.choices {
+		s.plain += logSoftmax(raw, t, 1)
+	}
 	for field, row := range s.samplers {
 		for i, a := range s.arms {
 			if row[i] == nil {
-				if field == 0 {
+				if field == 0 && !s.choices {
 					s.ll[0][i] += logSoftmax(raw, t, a.Temperature)
 				}
 				continue
@@ -215,28 +225,57 @@ func (s *rowScores) completion() Values {
 }
 
 // choose are the values of several choices.
-func choose(it *Item, scores []*rowScores, arms int) Values {
-	v := Values{"acc": make([]float64, arms), "acc_norm": make([]float64, arms)}
-	for i := range arms {
-		n := scores[0].fields(i, func(field int) {
-			plain, norm := 0, 0
-			for c := range scores {
-				ll := func(c int) float64 { return scores[c].ll[field][i] }
-				mean := func(c int) float64 { return ll(c) / float64(utf8.RuneCountInString(it.Choices[c])-1) }
-				if ll(c) > ll(plain) {
-					plain = c
-				}
-				if mean(c) > mean(norm) {
-					norm = c
-				}
+func choose(it *Item, scores []*rowScores, arms []Arm) Values {
+	v := Values{"acc": make([]float64, len(arms)), "acc_norm": make([]float64, len(arms))}
+	lls := make([]float64, len(scores))
+	for i, a := range arms {
+		if !a.Noisy() {
+			for c, s := range scores {
+				lls[c] = s.plain
 			}
-			v["acc"][i] += indicator(plain == it.Gold)
-			v["acc_norm"][i] += indicator(norm == it.Gold)
+			v["acc"][i] = drawn(lls, it.Gold, a.Temperature)
+			continue
+		}
+		n := scores[0].fields(i, func(field int) {
+			for c, s := range scores {
+				lls[c] = s.ll[field][i]
+			}
+			v["acc"][i] += indicator(largest(lls) == it.Gold)
+			v["acc_norm"][i] += indicator(largest(perCharacter(it, lls)) == it.Gold)
 		})
 		v["acc"][i] /= n
 		v["acc_norm"][i] /= n
 	}
 	return v
+}
+
+// largest is the index of the largest value, of equal ones the first.
+func largest(values []float64) int {
+	best := 0
+	for i, x := range values {
+		if x > values[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// perCharacter divides each choice's log-likelihood by its length, the space before it aside.
+func perCharacter(it *Item, lls []float64) []float64 {
+	means := make([]float64, len(lls))
+	for i, ll := range lls {
+		means[i] = ll / float64(utf8.RuneCountInString(it.Choices[i])-1)
+	}
+	return means
+}
+
+// drawn is the probability of one entry under softmax(values/temperature).
+func drawn(values []float64, at int, temperature float64) float64 {
+	top, sum := values[largest(values)], 0.0
+	for _, x := range values {
+		sum += math.Exp((x - top) / temperature)
+	}
+	return math.Exp((values[at]-top)/temperature) / sum
 }
 
 func indicator(b bool) float64 {

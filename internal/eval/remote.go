@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Remote scores items on a server that speaks the OpenAI API: completions and generations by what it answers, choices by
@@ -157,23 +156,14 @@ func (r *Remote) choose(ctx context.Context, it *Item, arms []Arm) (Values, erro
 		if a.Temperature > 0 {
 			return nil, errors.New("likelihoods at other temperatures than 1 cannot be asked of a server")
 		}
-		plain, norm := 0, 0
-		var lls, means []float64
+		lls := make([]float64, len(it.Choices))
 		for c, choice := range it.Choices {
-			ll, err := r.likelihood(ctx, it.Prompt, choice, a)
-			if err != nil {
+			var err error
+			if lls[c], err = r.likelihood(ctx, it.Prompt, choice, a); err != nil {
 				return nil, err
 			}
-			lls = append(lls, ll)
-			means = append(means, ll/float64(utf8.RuneCountInString(choice)-1))
-			if lls[c] > lls[plain] {
-				plain = c
-			}
-			if means[c] > means[norm] {
-				norm = c
-			}
 		}
-		v["acc"][i], v["acc_norm"][i] = indicator(plain == it.Gold), indicator(norm == it.Gold)
+		v["acc"][i], v["acc_norm"][i] = indicator(largest(lls) == it.Gold), indicator(largest(perCharacter(it, lls)) == it.Gold)
 	}
 	return v, nil
 }

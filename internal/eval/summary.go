@@ -82,7 +82,7 @@ func Summarize(t *Task, n int, settings *Settings, store *Store) *Summary {
 	return s
 }
 
-// add summarizes one metric, given rows[item][arm].
+// add summarizes one metric, given rows[item][arm]. Only of acc temperatures give a counterpart.
 func (s *Summary) add(metric string, rows [][]float64) {
 	arms := s.Settings.Arms
 	means := weightedMeans(rows, nil)
@@ -100,14 +100,14 @@ func (s *Summary) add(metric string, rows [][]float64) {
 	for i, a := range arms {
 		p := Point{Metric: metric, Curve: NoiseCurve, Sigma: a.Sigma, Level: a.Level, Estimate: estimate(i, means[i])}
 		if !a.Noisy() {
-			if a.For == 0 {
+			if a.For == 0 || metric != "acc" {
 				continue
 			}
 			p.Curve, p.Sigma, p.Temperature = MatchedCurve, a.For, a.Temperature
 		}
 		s.Points = append(s.Points, p)
 	}
-	if math.IsNaN(c) {
+	if math.IsNaN(c) || metric != "acc" {
 		return
 	}
 	for k, y := range curves.at(means, c) {

@@ -121,8 +121,22 @@ func TestForcedChoices(t *testing.T) {
 	f := &Forced{Engine: e, Noise: Noise{Secret: []byte("s"), Model: "fake", Fields: 2}}
 	it := &Item{Prompt: "Question: capital?\nAnswer:", Choices: []string{" London", " Paris", " Rome"}, Gold: 1}
 	got, err := f.Score(t.Context(), it, []Arm{{}, {Sigma: 1}, {Temperature: 1}})
-	if err != nil || !slices.Equal(got["acc"], []float64{1, 1, 1}) || !slices.Equal(got["acc_norm"], []float64{1, 1, 1}) {
+	if err != nil || !slices.Equal(got["acc"][:2], []float64{1, 1}) || !near(got["acc"][2], 1, 1e-9) || !slices.Equal(got["acc_norm"][:2], []float64{1, 1}) {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestDrawn(t *testing.T) {
+	lls := []float64{-1, -2, -4}
+	sum := math.Exp(-0.5) + math.Exp(-1) + math.Exp(-2)
+	if got := drawn(lls, 1, 2); !near(got, math.Exp(-1)/sum, 1e-12) {
+		t.Errorf("T = 2: %v", got)
+	}
+	if got := drawn(lls, 0, 1e-6); !near(got, 1, 1e-12) {
+		t.Errorf("T → 0: %v", got)
+	}
+	if got := drawn(lls, 2, 1e9); !near(got, 1./3, 1e-6) {
+		t.Errorf("T → ∞: %v", got)
 	}
 }
 
@@ -236,7 +250,7 @@ func TestSummaryAndFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := Summarize(task, 20, settings, store)
-	if s.Items != 20 || len(s.Fits) != 2 {
+	if s.Items != 20 || len(s.Fits) != 1 {
 		t.Fatalf("%d items, fits %+v", s.Items, s.Fits)
 	}
 	if f := s.Fits[0]; f.Metric != "acc" || !near(f.Value, 0.5, 1e-9) || !near(f.RMS, 0, 1e-9) || f.MatchedRMS < 0.1 {
@@ -395,3 +409,7 @@ func TestNoiseFields(t *testing.T) {
 		t.Error("the fingerprint is none")
 	}
 }
+
+var plain sampler.Params
+
+func parts(text string) []llama.Part { return []llama.Part{{Text: text}} }
