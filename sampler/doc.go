@@ -32,7 +32,7 @@
 //
 // # Noise is a function
 //
-// The noise ε(key, context, token) is a pure function: AES-256 under the key, of the hash of all tokens so far and the
+// The noise ε(key, context, token) is a pure function: AES under the key, of the hash of all tokens so far and the
 // token's id (see noise.go). It reads nothing else and has no state that a draw could advance. Therefore neither the
 // batch in which a row was computed, nor the order of calls, nor a repetition of the request changes it, and the caller's
 // seed cannot: it starts the generator of stage 11, and utility and focus have keys from separate domains, [UtilityKey] and

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Key selects one noise field among 2²⁵⁶.
+// Key selects a noise field. Its first half is the key of the cipher; the whole derives others.
 type Key [sha256.Size]byte
 
 // The labels keep the domains of the keys apart: no utility key equals a focus key, whatever their inputs.

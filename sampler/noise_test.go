@@ -62,7 +62,7 @@ func TestUniformsAreCounterModeAES(t *testing.T) {
 		digest = sha256.Sum256(binary.LittleEndian.AppendUint32(digest[:], uint32(token)))
 	}
 	const vocab, chunk = 3*8192 + 5, 8192
-	block, err := aes.NewCipher(key[:])
+	block, err := aes.NewCipher(key[:16])
 	if err != nil {
 		t.Fatal(err)
 	}

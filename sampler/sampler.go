@@ -22,6 +22,7 @@ type Sampler struct {
 	focus     []*focus
 	selection selection
 	one       [1]ranked
+	early     bool // settle every token in stage 1: what the tests hold the lazy evaluation against
 	lone      bool // top-k is the first stage after utility that can matter
 	entropy   *rand.Rand
 	report    report
@@ -189,6 +190,10 @@ func (s *Sampler) applyUtility(row []float32) error {
 	s.counts.Steps++
 	if s.view.raw != Token(s.view.top.at) {
 		s.counts.Flips++
+	}
+	if s.early {
+		s.view.all()
+		s.view.rewritten()
 	}
 	return nil
 }

@@ -39,15 +39,15 @@ func (s *scan) run() error {
 	crowded := false
 	for lo := 0; lo < len(s.view.row); lo += chunkTokens {
 		part := s.view.row[lo:min(lo+chunkTokens, len(s.view.row))]
-		switch {
-		case u == nil || u.whole:
+		if u == nil || u.whole {
 			s.plain(lo, part)
-		case crowded:
-			s.bulk(lo, part, 0)
-		default:
-			if i := s.sparse(lo, part); i < len(part) {
-				crowded = true
-				s.bulk(lo, part, i)
+		} else {
+			passed := 0
+			if !crowded {
+				passed = s.sparse(lo, part)
+			}
+			if crowded = passed < len(part); crowded {
+				crowded = s.bulk(lo, part, passed)
 			}
 		}
 		if s.bad {
@@ -90,12 +90,13 @@ func (s *scan) sparse(lo int, part []float32) int {
 	return len(part)
 }
 
-// bulk looks at the tokens of a chunk from the i-th on, with the bytes of the chunk at hand.
-func (s *scan) bulk(lo int, part []float32, i int) {
+// bulk looks at the tokens of a chunk from the i-th on, with the bytes of the chunk at hand. It reports whether the next
+// chunk will be crowded, too: those with the largest byte are a sample of all.
+func (s *scan) bulk(lo int, part []float32, i int) bool {
 	const most = 255
 	u := s.view.noise
 	his := u.field.chunkHi(lo/chunkTokens, len(part))
-	s.extremes(lo, part, his, i)
+	crowded := s.extremes(lo, part, his, i) > 0
 	s.reach = u.upper[most-1]
 	s.reset()
 	bar := s.bar
@@ -112,10 +113,11 @@ func (s *scan) bulk(lo int, part []float32, i int) {
 	}
 	s.reach = u.upper[most]
 	s.reset()
+	return crowded
 }
 
-// extremes looks at the tokens with the largest byte, eight bytes at a time.
-func (s *scan) extremes(lo int, part []float32, his []byte, from int) {
+// extremes looks at the tokens with the largest byte, eight bytes at a time, and returns how many of them are above the bar.
+func (s *scan) extremes(lo int, part []float32, his []byte, from int) (above int) {
 	const ones, signs, most = 0x0101010101010101, 0x8080808080808080, 255
 	n := len(his) &^ 7
 	for i := from &^ 7; i < n; i += 8 {
@@ -124,22 +126,28 @@ func (s *scan) extremes(lo int, part []float32, his []byte, from int) {
 			continue
 		}
 		for k := i; k < i+8; k++ {
-			if his[k] == most && k >= from {
-				s.extreme(Token(lo+k), part[k])
+			if his[k] == most && k >= from && s.extreme(Token(lo+k), part[k]) {
+				above++
 			}
 		}
 	}
 	for k := max(n, from); k < len(his); k++ {
-		if his[k] == most {
-			s.extreme(Token(lo+k), part[k])
+		if his[k] == most && s.extreme(Token(lo+k), part[k]) {
+			above++
 		}
 	}
+	return above
 }
 
-func (s *scan) extreme(t Token, z float32) {
-	if !(z <= s.bar) && s.wanted(t, z) {
+// extreme looks at a token with the largest byte, and reports whether it is above the bar.
+func (s *scan) extreme(t Token, z float32) bool {
+	if z <= s.bar {
+		return false
+	}
+	if s.wanted(t, z) {
 		s.consider(t, z, 255)
 	}
+	return true
 }
 
 // wanted notes what a logit above the bar says about the model's row, and reports whether the token takes part.
@@ -211,6 +219,8 @@ func (s *scan) reset() {
 // exceptions ends a survey: it adds what the noise of a token may depend on only once the model's best is known.
 func (s *scan) exceptions() {
 	v, u := s.view, s.view.noise
+	s.fresh = false
+	s.reset()
 	raw := v.raw
 	if !u.isSettled(raw) {
 		v.settle(raw, u.field.hi(raw))
@@ -224,7 +234,10 @@ func (s *scan) exceptions() {
 			}
 		}
 	}
-	u.ceiling = v.row[raw]
+	u.ceiling, u.rawNoise = v.row[raw], 0
+	if !u.exempt.has(raw) {
+		u.rawNoise = u.field.at(raw)
+	}
 	if u.capped.has(raw) {
 		s.offer(raw, v.row[raw])
 	}

@@ -12,7 +12,7 @@ type utility struct {
 	whole   bool
 	exact   *uint64 // counts the noise values computed
 
-	exempt []Token  // have no noise
+	exempt tokenSet // have no noise
 	capped tokenSet // never come to rank before the model's best token
 	keep   tokenSet // stay first-ranked where the model ranks them so
 	// rawNoise is ε of the model's best token, and ceiling its logit after stage 1.
@@ -45,7 +45,7 @@ func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility,
 	u.capped.add(p.Pinned, vocab)
 	switch p.EndNoise {
 	case EndExempt:
-		u.exempt = p.End
+		u.exempt.add(p.End, vocab)
 	case EndKept:
 		u.capped.add(p.End, vocab)
 		u.keep.add(p.End, vocab)
@@ -67,11 +67,10 @@ func (u *utility) see(t Token, prompt bool) {
 func (u *utility) begin() {
 	clear(u.settled)
 	u.whole = false
-	u.rawNoise = 0
 	if u.window != nil {
 		u.window.refresh()
 	}
-	for _, t := range u.exempt {
+	for _, t := range u.exempt.list {
 		u.settled[t/64] |= 1 << (t % 64)
 	}
 }

@@ -160,9 +160,6 @@ func foremost(h []ranked) ranked {
 func (v *view) settle(t Token, hi byte) float32 {
 	u := v.noise
 	e := normal(u.field.complete(t, hi))
-	if t == v.raw {
-		u.rawNoise = e
-	}
 	z := noisy(v.row[t], u.sigma, e)
 	if u.capped.has(t) && t != v.raw {
 		z = min(noisy(v.row[t], u.sigma, min(e, u.rawNoise)), math.Nextafter32(u.ceiling, negativeInfinity))
