@@ -10,7 +10,7 @@ import (
 )
 
 // The noise of a token is read from AES-128 in counter mode, under the first half of the key, from two planes. The byte plane has one byte per token, the
-// leading bits of its uniform, which bound its noise; the word plane has the 32 bits that complete it. The block that is
+// leading bits of its uniform, which bound its noise; the word plane has a 32-bit word per token, whose upper 24 bits complete it. The block that is
 // encrypted is
 //
 //	bytes 0–10   the first 88 bits of the context's digest
@@ -94,14 +94,17 @@ func (f *field) hi(t Token) byte {
 }
 
 // complete is the uniform of a token whose leading byte is known.
-func (f *field) complete(t Token, hi byte) uint64 {
+func (f *field) complete(t Token, hi byte) uint32 {
 	const n = aes.BlockSize / wordBytes
 	f.encrypt(&f.out, wordPlane, t, n)
-	return uint64(hi)<<wordBits | uint64(binary.LittleEndian.Uint32(f.out[t%n*wordBytes:]))
+	return join(hi, binary.LittleEndian.Uint32(f.out[t%n*wordBytes:]))
 }
 
+// join makes a uniform of its byte and its word.
+func join(hi byte, word uint32) uint32 { return uint32(hi)<<wordBits | word>>(32-wordBits) }
+
 // uniform is the uniform of one token.
-func (f *field) uniform(t Token) uint64 { return f.complete(t, f.hi(t)) }
+func (f *field) uniform(t Token) uint32 { return f.complete(t, f.hi(t)) }
 
 // at is ε(token) ~ N(0,1).
 func (f *field) at(t Token) float64 { return normal(f.uniform(t)) }
@@ -195,12 +198,12 @@ func addGroup(row *[group]float32, his *[group]byte, words *[group * wordBytes]b
 			inTails |= 1 << (i % group)
 		}
 		word := binary.LittleEndian.Uint32(words[i*wordBytes:])
-		row[i] = noisy(row[i], sigma, center(uint64(hi)<<wordBits|uint64(word)))
+		row[i] = noisy(row[i], sigma, center(join(hi, word)))
 	}
 	for ; inTails != 0; inTails &= inTails - 1 {
 		i := bits.TrailingZeros64(inTails) % group
 		word := binary.LittleEndian.Uint32(words[i*wordBytes:])
-		row[i] = noisy(row[i], sigma, tail(uint64(his[i])<<wordBits|uint64(word)))
+		row[i] = noisy(row[i], sigma, tail(join(his[i], word)))
 	}
 }
 
@@ -208,7 +211,7 @@ func addGroup(row *[group]float32, his *[group]byte, words *[group * wordBytes]b
 func addRest(row []float32, his, words []byte, sigma float64, settled uint64) {
 	for i, z := range row {
 		if settled>>i&1 == 0 {
-			row[i] = noisy(z, sigma, normal(uint64(his[i])<<wordBits|uint64(binary.LittleEndian.Uint32(words[i*wordBytes:]))))
+			row[i] = noisy(z, sigma, normal(join(his[i], binary.LittleEndian.Uint32(words[i*wordBytes:]))))
 		}
 	}
 }
@@ -219,8 +222,7 @@ func (f *rowField) addAbs(row []float32, s float64) {
 		part := row[:min(len(row), chunkTokens)]
 		his, words := f.chunkHi(chunk, len(part)), f.chunkLo(chunk, len(part))
 		for i, z := range part {
-			u := uint64(his[i])<<wordBits | uint64(binary.LittleEndian.Uint32(words[i*wordBytes:]))
-			part[i] = noisy(z, s, halfNormal(u))
+			part[i] = noisy(z, s, halfNormal(join(his[i], binary.LittleEndian.Uint32(words[i*wordBytes:]))))
 		}
 		row = row[len(part):]
 	}

@@ -2,11 +2,11 @@ package sampler
 
 import "math"
 
-// A uniform is an integer u in [0, 2⁴⁰), drawn as a byte and a 32-bit word: u = byte·2³² + word. It stands for the
-// probability (u+½)/2⁴⁰.
+// A uniform is an integer u in [0, 2³²), drawn as a byte and 24 bits of a word: u = byte·2²⁴ + word. It stands for the
+// probability (u+½)/2³².
 const (
-	uniformBits = 40
-	wordBits    = 32
+	uniformBits = 32
+	wordBits    = 24
 )
 
 // The quantile function of N(0,1) is tabulated twice. The middle of the uniforms is cut into centers equal segments, found by
@@ -22,11 +22,11 @@ const (
 
 	segmentBits = 5
 	segments    = 1 << segmentBits
-	octaves     = uniformBits // p·2⁴⁰ runs from ½ to 2³⁹ - ½
+	octaves     = uniformBits // p·2³² runs from ½ to 2³¹ - ½
 
 	mantissaBits = 52
 	indexShift   = mantissaBits - segmentBits
-	// lowest is the leading bits of ½, the smallest p·2⁴⁰: biased exponent 1022, mantissa 0. The table is a ring, so that the
+	// lowest is the leading bits of ½, the smallest p·2³²: biased exponent 1022, mantissa 0. The table is a ring, so that the
 	// leading bits of p modulo its length are the index.
 	lowest = 1022 << segmentBits
 )
@@ -39,9 +39,9 @@ var (
 	tailTable   = tabulateTail()
 )
 
-// normal is the (u+½)/2⁴⁰ quantile of N(0,1) for a uniform u. It is strictly increasing; its values lie in ±7.15, and
+// normal is the (u+½)/2³² quantile of N(0,1) for a uniform u. It is strictly increasing; its values lie in ±6.34, and
 // differ from the exact quantile by less than 2·10⁻⁷ in the center, where |ε| < 2.16, and by less than 10⁻⁸ beyond.
-func normal(u uint64) float64 {
+func normal(u uint32) float64 {
 	if inTail(byte(u >> wordBits)) {
 		return tail(u)
 	}
@@ -49,34 +49,33 @@ func normal(u uint64) float64 {
 }
 
 // halfNormal is |normal(u)|, whose mean is √(2/π).
-func halfNormal(u uint64) float64 { return math.Abs(normal(u)) }
+func halfNormal(u uint32) float64 { return math.Abs(normal(u)) }
 
 // inTail reports whether the uniforms with this leading byte belong to the tail.
 func inTail(hi byte) bool { return hi-tailBytes >= 256-2*tailBytes }
 
 // center is normal for uniforms in the center, and 0 in the tail.
-func center(u uint64) float64 {
+func center(u uint32) float64 {
 	k := &centerTable[u>>centerShift%centers]
 	t := float64(int32(u & (1<<centerShift - 1)))
 	return k.a + t*(k.b+t*(k.c+t*k.d))
 }
 
 // tail is normal for any uniform. It is odd about their middle.
-func tail(u uint64) float64 {
-	const half = 1 << (uniformBits - 1)
-	if u < half {
+func tail(u uint32) float64 {
+	if u>>(uniformBits-1) == 0 {
 		return lowerQuantile(u)
 	}
-	return -lowerQuantile(2*half - 1 - u)
+	return -lowerQuantile(^u)
 }
 
-// lowerQuantile is the (u+½)/2⁴⁰ quantile of N(0,1) for u < 2³⁹, where it is negative.
-func lowerQuantile(u uint64) float64 {
+// lowerQuantile is the (u+½)/2³² quantile of N(0,1) for u < 2³¹, where it is negative.
+func lowerQuantile(u uint32) float64 {
 	const (
 		one  = 1023 << mantissaBits
 		unit = 1075 << mantissaBits // the float64 2⁵², whose last mantissa bit counts 1
 	)
-	p := math.Float64frombits(unit|u) - (1<<52 - 0.5) // u + ½, exactly, and faster than a conversion
+	p := math.Float64frombits(unit|uint64(u)) - (1<<52 - 0.5) // u + ½, exactly, and faster than a conversion
 	bits := math.Float64bits(p)
 	k := &tailTable[bits>>indexShift%(octaves*segments)]
 	t := math.Float64frombits(bits<<segmentBits&(1<<mantissaBits-1)|one) - 1

@@ -3,6 +3,7 @@ package sampler
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 )
 
 var negativeInfinity = float32(math.Inf(-1))
@@ -116,18 +117,24 @@ func (s *scan) bulk(lo int, part []float32, i int) bool {
 	return crowded
 }
 
-// extremes looks at the tokens with the largest byte, eight bytes at a time, and returns how many of them are above the bar.
+// extremes looks at the tokens with the largest byte, a stride of bytes at a time, and returns how many of them are above the bar.
 func (s *scan) extremes(lo int, part []float32, his []byte, from int) (above int) {
-	const ones, signs, most = 0x0101010101010101, 0x8080808080808080, 255
-	n := len(his) &^ 7
-	for i := from &^ 7; i < n; i += 8 {
-		w := binary.LittleEndian.Uint64(his[i:])
-		if (^w-ones)&w&signs == 0 { // no byte of ^w is 0
+	const most, stride = 255, 32
+	n := len(his) - len(his)%stride
+	for i := from - from%stride; i < n; i += stride {
+		b := (*[stride]byte)(his[i:])
+		w0, w1 := binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])
+		w2, w3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+		m0, m1, m2, m3 := full(w0), full(w1), full(w2), full(w3)
+		if m0|m1|m2|m3 == 0 {
 			continue
 		}
-		for k := i; k < i+8; k++ {
-			if his[k] == most && k >= from && s.extreme(Token(lo+k), part[k]) {
-				above++
+		for j, m := range [...]uint64{m0, m1, m2, m3} {
+			for ; m != 0; m &= m - 1 {
+				k := i + 8*j + bits.TrailingZeros64(m)/8
+				if his[k] == most && k >= from && s.extreme(Token(lo+k), part[k]) {
+					above++
+				}
 			}
 		}
 	}
@@ -138,6 +145,9 @@ func (s *scan) extremes(lo int, part []float32, his []byte, from int) (above int
 	}
 	return above
 }
+
+// full has the leading bit of the lowest byte of w that is 255, perhaps of higher bytes that are not, and is 0 if none is.
+func full(w uint64) uint64 { return (^w - 0x0101010101010101) & w & 0x8080808080808080 }
 
 // extreme looks at a token with the largest byte, and reports whether it is above the bar.
 func (s *scan) extreme(t Token, z float32) bool {

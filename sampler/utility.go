@@ -40,7 +40,7 @@ func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility,
 	}
 	u := &utility{field: f, window: w, sigma: p.Sigma, settled: make([]uint64, (vocab+63)/64), exact: exact}
 	for hi := range u.upper {
-		u.upper[hi] = p.Sigma * normal(uint64(hi)<<wordBits+(1<<wordBits-1))
+		u.upper[hi] = p.Sigma * normal(uint32(hi)<<wordBits+(1<<wordBits-1))
 	}
 	u.capped.add(p.Pinned, vocab)
 	switch p.EndNoise {
