@@ -44,8 +44,9 @@ func (c Config) withDefaults() Config {
 
 // Engine runs many sequences over one model. Its methods are safe for concurrent use.
 type Engine struct {
-	model Model
-	cfg   Config
+	model   Model
+	lexicon *Lexicon
+	cfg     Config
 
 	// arrivals carries admitted requests to Run. Its buffer is as large as the admission bound, so a caller never waits
 	// for a decode to hand its request over.
@@ -107,6 +108,7 @@ func New(m Model, d Decoder, cfg Config) *Engine {
 		control:  control,
 		ends:     ends,
 		model:    m,
+		lexicon:  NewLexicon(m),
 		cfg:      cfg,
 		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
 		done:     make(chan struct{}),
@@ -116,6 +118,9 @@ func New(m Model, d Decoder, cfg Config) *Engine {
 
 // Model returns the model.
 func (e *Engine) Model() Model { return e.model }
+
+// Lexicon finds the tokens of the model's that have to do with a word.
+func (e *Engine) Lexicon() *Lexicon { return e.lexicon }
 
 // Config returns the sizes in force.
 func (e *Engine) Config() Config { return e.cfg }

@@ -1,6 +1,12 @@
 package sampler
 
-// focus is one entry of Params.Focus at work: either on all tokens or on the words' next pieces.
+// stage4 is an entry of Params.Focus at work.
+type stage4 interface {
+	apply(v *view)
+	accept(t Token)
+}
+
+// focus is an entry as in the paper: either on all tokens or on the words' next pieces.
 type focus struct {
 	shift float64 // σ with the sign of the direction
 
@@ -9,18 +15,26 @@ type focus struct {
 	noise *field
 	words []word
 	moved *marks // of the entry that runs; the entries share it
+	hits  *uint64
 }
 
-func newFocus(f Focus, key Key, context *chain, moved *marks) (*focus, error) {
-	e := &focus{shift: f.Sigma, moved: moved}
+func newStage4(f Focus, key Key, s *Sampler, moved *marks) (stage4, error) {
+	if f.Words != nil {
+		return newDial(f, key, s, moved)
+	}
+	return newFocus(f, key, s, moved)
+}
+
+func newFocus(f Focus, key Key, s *Sampler, moved *marks) (*focus, error) {
+	e := &focus{shift: f.Sigma, moved: moved, hits: &s.counts.Hits}
 	if f.Direction == Lower {
 		e.shift = -f.Sigma
 	}
 	var err error
 	if f.All {
-		e.all, err = newRowField(key, context)
+		e.all, err = newRowField(key, &s.context)
 	} else {
-		e.noise, err = newField(key, context)
+		e.noise, err = newField(key, &s.context)
 	}
 	if err != nil {
 		return nil, err
@@ -48,7 +62,9 @@ func (e *focus) apply(v *view) {
 
 func (e *focus) accept(t Token) {
 	for i := range e.words {
-		e.words[i].accept(t)
+		if e.words[i].accept(t) && e.shift > 0 {
+			*e.hits++
+		}
 	}
 }
 
@@ -78,16 +94,19 @@ func newWord(pieces []Token) word {
 // target is the piece to move now.
 func (w *word) target() Token { return w.pieces[w.done] }
 
-func (w *word) accept(t Token) {
+// accept reports whether the word is complete.
+func (w *word) accept(t Token) bool {
 	for w.done > 0 && w.pieces[w.done] != t {
 		w.done = w.border[w.done-1]
 	}
 	if w.pieces[w.done] == t {
 		w.done++
 	}
-	if w.done == len(w.pieces) {
-		w.done = w.border[w.done-1]
+	if w.done < len(w.pieces) {
+		return false
 	}
+	w.done = w.border[w.done-1]
+	return true
 }
 
 // marks is a set of tokens that empties in constant time.

@@ -136,6 +136,14 @@ type Focus struct {
 	Sigma float64
 	// Direction is the sign.
 	Direction Direction
+
+	// Words are what a Strength applies to, instead of All or Targets, with Sigma 0 and Direction Raise.
+	Words Words
+	// Strength in [-1, 1] is a dial. Above 0 the noise raises the words' tokens where they are plausible, with a σ found for
+	// each step, and the more insistently the longer it is since the last of them; 1 aims at one in some 30 tokens. A word that
+	// it began is carried through to its end. Below 0 it takes words from the answer, and -1 keeps them out, however they are
+	// cut into tokens. 0 leaves the row untouched. See [Words] and dial.go.
+	Strength float64
 }
 
 // Mask forbids tokens at a step.

@@ -19,7 +19,7 @@ type Sampler struct {
 	bias      []biased
 	penalties penalties
 	spans     spans
-	focus     []*focus
+	focus     []stage4
 	selection selection
 	one       [1]ranked
 	early     bool // settle every token in stage 1: what the tests hold the lazy evaluation against
@@ -72,13 +72,13 @@ func (s *Sampler) addNoise() error {
 	s.view = newView(s.vocab, utility)
 	moved := &marks{}
 	for i, f := range s.p.Focus {
-		if f.Sigma == 0 {
+		if f.Sigma == 0 && f.Strength == 0 {
 			continue
 		}
 		if !f.All && moved.at == nil {
 			moved.at = make([]uint32, s.vocab)
 		}
-		e, err := newFocus(f, s.p.FocusKey.entry(i), &s.context, moved)
+		e, err := newStage4(f, s.p.FocusKey.entry(i), s, moved)
 		if err != nil {
 			return err
 		}
@@ -205,8 +205,15 @@ func (s *Sampler) applyBias(v *view) {
 }
 
 func (s *Sampler) applyFocus() {
+	if len(s.focus) == 0 {
+		return
+	}
+	before, failed := s.view.best()
 	for _, e := range s.focus {
 		e.apply(&s.view)
+	}
+	if after, err := s.view.best(); failed == nil && err == nil && after != before {
+		s.counts.Forced++
 	}
 }
 

@@ -106,8 +106,14 @@ func (f *Focus) valid(name string, vocab int) error {
 	if err := within(name+".sigma", f.Sigma, 0, maxSigma); err != nil {
 		return err
 	}
+	if err := within(name+".strength", f.Strength, -1, 1); err != nil {
+		return err
+	}
 	if f.Direction != Raise && f.Direction != Lower {
 		return &DomainError{name + ".direction", int(f.Direction), "raise or lower"}
+	}
+	if f.Words != nil || f.Strength != 0 {
+		return f.validDial(name)
 	}
 	if f.All {
 		if len(f.Targets) > 0 {
@@ -127,6 +133,21 @@ func (f *Focus) valid(name string, vocab int) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// validDial is for an entry with a strength: it has words, and nothing of the other form.
+func (f *Focus) validDial(name string) error {
+	switch {
+	case f.Words == nil:
+		return &DomainError{name + ".strength", f.Strength, "0 without words"}
+	case f.Sigma != 0:
+		return &DomainError{name + ".sigma", f.Sigma, "0 with a strength"}
+	case f.Direction != Raise:
+		return &DomainError{name + ".direction", f.Direction, "raise with a strength: its sign is the direction"}
+	case f.All || len(f.Targets) > 0:
+		return &DomainError{name + ".tokens", f.Targets, "empty with a strength"}
 	}
 	return nil
 }

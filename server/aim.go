@@ -14,6 +14,7 @@ import (
 //	"aim": {"utility": {"sigma": 0.5}, or {"level": 0.9},
 //	        "report": true, or {"tokens": true},
 //	        "focus": [{"text": "water", "sigma": 4, "direction": "raise"},
+//	                  {"text": ["water", "river"], "strength": 0.5},
 //	                  {"tokens": [1, 2], "sigma": 2, "direction": "lower"},
 //	                  {"all": true, "sigma": 0.2},
 //	                  {"span": "only vegetarian dishes", "strength": 0.8}]}
@@ -27,7 +28,7 @@ type extension struct {
 }
 
 // extension reads the field aim. Whether σ lies in its domain is checked later, by the sampler.
-func (o *object) extension(m llama.Model) (x extension) {
+func (o *object) extension(m llama.Model, l *llama.Lexicon) (x extension) {
 	aim := o.object("aim")
 	if aim == nil {
 		return x
@@ -47,7 +48,7 @@ func (o *object) extension(m llama.Model) (x extension) {
 		if entry.has("span") {
 			x.spans = append(x.spans, entry.span())
 		} else {
-			x.focus = append(x.focus, entry.focus(m))
+			x.focus = append(x.focus, entry.focus(m, l))
 		}
 	}
 	if len(x.spans) > maxSpans {

@@ -68,6 +68,11 @@ func (s seed) focusKey(prompt []sampler.Token, focus []sampler.Focus, spans ...s
 		for _, target := range f.Targets {
 			tokens(target)
 		}
+		if f.Words != nil {
+			add(math.Float64bits(f.Strength))
+			add(uint64(len(f.Words.String())))
+			h.Write([]byte(f.Words.String()))
+		}
 	}
 	for _, s := range spans {
 		add(math.Float64bits(s.Strength))

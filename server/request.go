@@ -19,9 +19,10 @@ const (
 	// maxStops bounds the stop strings, maxStop the bytes of one.
 	maxStops = 16
 	maxStop  = 1024
-	// maxFocus bounds the entries of a request's focus, maxWord the bytes of a text in it, and maxTargets the tokens that
-	// all entries name: each costs every choice some memory.
+	// maxFocus bounds the entries of a request's focus, maxWords the words of an entry, maxWord the bytes of a word, and
+	// maxTargets the tokens that all entries name: each costs every choice some memory.
 	maxFocus   = 64
+	maxWords   = 64
 	maxWord    = 256
 	maxTargets = 4096
 )
@@ -74,7 +75,7 @@ func (s *Server) common(o *object) (*call, error) {
 	c.usage = o.includeUsage(c.stream)
 	c.request.Stop = o.stop()
 	c.request.Params = o.sampling()
-	x := o.extension(m.Engine.Model())
+	x := o.extension(m.Engine.Model(), m.Engine.Lexicon())
 	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
 	c.request.Params.Report = x.report.on
 	c.request.Name = m.ID

@@ -90,7 +90,9 @@ func FuzzCount(f *testing.F) {
 	})
 }
 
-func ascii(s string) bool { return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 }
+func ascii(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
 
 func TestBegun(t *testing.T) {
 	m := mustNew(t, "a b a c").Match()
