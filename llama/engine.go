@@ -229,12 +229,17 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 		}
 	}
 	r.Params.Utility.Pinned, r.Params.Utility.End = e.control, e.ends // what a caller of the engine need not know
+	usage := Usage{PromptTokens: len(r.Prompt)}
+	if err := r.Params.Validate(vocab); err != nil { // before a part of it is put aside
+		return nil, err
+	}
+	r = reduced(r)
 	s, err := sampler.New(r.Params, vocab)
 	if err != nil {
 		return nil, err
 	}
 	s.Prime(r.Prompt)
-	return &sequence{
+	seq := &sequence{
 		tokens: append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
 		twins:  newTwins(&r, room),
 		answer: &answer{
@@ -244,11 +249,13 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			forced:  r.Forced,
 			box:     newMailbox(),
 			max:     room,
-			usage:   Usage{PromptTokens: len(r.Prompt)},
+			usage:   usage,
 			name:    r.Name,
 			report:  newReport(&r.Params),
 		},
-	}, nil
+	}
+	seq.rouse()
+	return seq, nil
 }
 
 // admit hands a sequence to Run, if there is a place for it.
@@ -333,25 +340,31 @@ func (e *Engine) step() {
 	}
 	e.loop.sched.commit()
 	e.decodes.Add(1)
-	e.promptTokens.Add(uint64(len(rows) - e.collect(outs)))
+	e.promptTokens.Add(uint64(len(rows) - e.loop.sched.stepped))
+	e.collect(rows, outs)
 	parallel(len(e.loop.steps), func(i int) { e.choose(&e.loop.steps[i]) })
 	for i := range e.loop.steps {
 		e.deliver(&e.loop.steps[i])
 	}
 }
 
-// collect lists the steps of the sequences whose rows of logits are there, and returns the number of these rows.
-func (e *Engine) collect(outs []output) (n int) {
+// collect lists the steps of the sequences whose rows of logits are there.
+func (e *Engine) collect(rows []Row, outs []output) {
 	steps, views := e.loop.steps[:0], e.loop.views[:0]
 	for _, out := range outs {
-		first := len(views)
-		for i := range out.seq.width() {
-			views = append(views, e.loop.dec.Logits(out.row+i))
+		at, first := out.row, len(views)
+		for _, twin := range out.seq.twins {
+			if twin.idle {
+				views = append(views, nil)
+				continue
+			}
+			for at++; !rows[at].Logits; at++ { // what the twin caught up on
+			}
+			views = append(views, e.loop.dec.Logits(at))
 		}
-		steps = append(steps, step{seq: out.seq, row: views[first], twins: views[first+1:]})
+		steps = append(steps, step{seq: out.seq, row: e.loop.dec.Logits(out.row), twins: views[first:]})
 	}
 	e.loop.steps, e.loop.views = steps, views
-	return len(views)
 }
 
 // decode calls the Decoder; a panic in it is an error.

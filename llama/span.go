@@ -27,11 +27,6 @@ func NewSpan(m Model, text string, without []sampler.Token, strength float64) (s
 		}
 		s.Pieces = append(s.Pieces, same)
 	}
-	for t := range sampler.Token(m.Vocab()) {
-		if m.Kind(t) == End {
-			s.Fixed = append(s.Fixed, t)
-		}
-	}
 	return s, nil
 }
 

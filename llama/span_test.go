@@ -53,6 +53,32 @@ func TestSpanTakenAway(t *testing.T) {
 	}
 }
 
+// Nothing is computed twice where a span is all to be taken away, unless an observer wants to see the whole prompt's rows.
+func TestSpanTakenAwayAlone(t *testing.T) {
+	e := start(t, llama.Config{Slots: 2, Context: 256}, llamatest.Options{})
+	with, without := spanned(t, 1, -1)
+	count := func(r llama.Request) (n uint64, tokens []sampler.Token) {
+		before := e.Stats()
+		got := generate(t.Context(), e, r)
+		after := e.Stats()
+		return after.PromptTokens - before.PromptTokens, got.tokens
+	}
+	want, plain := count(without)
+	if n, tokens := count(with); n != want || !slices.Equal(tokens, plain) {
+		t.Errorf("%d prompt tokens, want %d", n, want)
+	}
+	watch := &watcher{}
+	with.Params.Observer = watch
+	if n, tokens := count(with); n <= want || !slices.Equal(tokens, plain) || watch.rows != len(plain) {
+		t.Errorf("%d prompt tokens and %d rows with an observer", n, watch.rows)
+	}
+}
+
+type watcher struct{ rows int }
+
+func (w *watcher) Observe([]float32)    { w.rows++ }
+func (w *watcher) Accept(sampler.Token) {}
+
 // noShare is a driver whose cache cannot be copied.
 type noShare struct{ llama.Decoder }
 
@@ -100,7 +126,10 @@ func TestSpanInCompany(t *testing.T) {
 	t.Run("tight", func(t *testing.T) {
 		lanes := 0
 		for i := range n {
-			lanes += 1 + len(request(i).Params.Spans)
+			if spans := request(i).Params.Spans; len(spans) != 1 || spans[0].Strength != -1 {
+				lanes += len(spans)
+			}
+			lanes++
 		}
 		g := newGate()
 		e := start(t, llama.Config{Slots: 6, Context: 256, Queue: 3 * n}, llamatest.Options{Cells: 300, Before: g.before})

@@ -10,7 +10,12 @@ import (
 
 // A twin is the same answer after another prompt: span focus compares what the model says with a part of the prompt and
 // without it (see sampler.Span). It is decoded in the same batch as its sequence and fed with the same tokens, in a slot of
-// its own. A sequence and its twins are scheduled as one: they enter together, step together, and leave together.
+// its own. A sequence and its twins are scheduled as one: they enter together, step together, and leave together. Where the
+// sampler does without a twin's row for some steps, the twin is idle and catches up at the next step that needs it, several
+// tokens at once, which is cheaper.
+
+// maxBehind is the most tokens that a twin catches up on beside running answers; with more it enters like a prompt.
+const maxBehind = 16
 
 // minShare is the least number of common tokens for which a twin copies its sequence's cache. Computing fewer is as quick.
 const minShare = 16
@@ -29,6 +34,15 @@ func newTwins(r *Request, room int) (twins []*sequence) {
 		twins = append(twins, twin)
 	}
 	return twins
+}
+
+// reduced is r itself, or where a span is all to be taken away, and nobody looks at the rows of the whole prompt, the request
+// of the prompt without it: the same answer at half the cost.
+func reduced(r Request) Request {
+	if spans := r.Params.Spans; len(spans) == 1 && spans[0].Strength == -1 && r.Params.Observer == nil && !r.Params.Report {
+		r.Prompt, r.Params.Spans = spans[0].Without, nil
+	}
+	return r
 }
 
 // common is the number of tokens that a and b begin with.
@@ -63,14 +77,24 @@ func width(seqs []*sequence) (n int) {
 	return n
 }
 
-// ready says that one more token of each prompt completes the rows for the next token of the answer.
-func (seq *sequence) ready() bool {
-	for lane := range seq.lanes {
-		if len(lane.tokens)-lane.done != 1 {
-			return false
-		}
+// pending is the number of rows that complete what the next token of the answer needs, 0 where a prompt is not in the cache
+// yet.
+func (seq *sequence) pending() int {
+	if len(seq.tokens)-seq.done != 1 {
+		return 0
 	}
-	return true
+	n := 1
+	for _, twin := range seq.twins {
+		if twin.idle {
+			continue
+		}
+		left := len(twin.tokens) - twin.done
+		if left > maxBehind || twin.waitsFor(seq) {
+			return 0
+		}
+		n += left
+	}
+	return n
 }
 
 // waitsFor says that a twin has yet to take over the beginning of its prompt from seq.
@@ -82,6 +106,14 @@ func (twin *sequence) waitsFor(seq *sequence) bool {
 func (seq *sequence) extend(t sampler.Token) {
 	for lane := range seq.lanes {
 		lane.tokens = append(lane.tokens, t)
+	}
+	seq.rouse()
+}
+
+// rouse asks the sampler which twins it needs for the next token.
+func (seq *sequence) rouse() {
+	for i, twin := range seq.twins {
+		twin.idle = seq.answer != nil && !seq.sampler.Wants(i)
 	}
 }
 

@@ -83,29 +83,11 @@ func TestTwinsStepTogether(t *testing.T) {
 					}
 					next[r.Seq] = r.Pos + 1
 				}
-				wanted := 0
+				checkOutputs(t, s)
 				for _, out := range outs {
-					for i := range out.seq.width() {
-						lane := out.seq
-						if i > 0 {
-							lane = out.seq.twins[i-1]
-						}
-						if r := rows[out.row+i]; r.Seq != lane.slot || !r.Logits || r.Pos != len(lane.tokens)-1 {
-							t.Fatalf("batch %d: row %d of a step is %+v", batch, i, r)
-						}
-						wanted++
-					}
 					if out.seq == group {
 						steps++
 					}
-				}
-				for _, r := range rows {
-					if r.Logits {
-						wanted--
-					}
-				}
-				if wanted != 0 {
-					t.Fatalf("batch %d: logits that no step reads", batch)
 				}
 				stepped(s)
 			}
@@ -115,6 +97,72 @@ func TestTwinsStepTogether(t *testing.T) {
 			if len(single.tokens) < 6+50 {
 				t.Errorf("batch %d, shared %d: the answer beside it got %d tokens", batch, shared, len(single.tokens)-6)
 			}
+		}
+	}
+}
+
+// checkOutputs makes sure that each step has the last row of its sequence and after it those of its twins, and that nobody
+// else asked for logits.
+func checkOutputs(t *testing.T, s *scheduler) {
+	t.Helper()
+	wanted := 0
+	for _, out := range s.outs {
+		at := out.row
+		for lane := range out.seq.lanes {
+			if lane.idle {
+				continue
+			}
+			for !s.rows[at].Logits {
+				at++
+			}
+			if r := s.rows[at]; r.Seq != lane.slot || r.Pos != len(lane.tokens)-1 || at > out.row && lane == out.seq {
+				t.Fatalf("row %d of the plan is %+v, want the last of slot %d", at, r, lane.slot)
+			}
+			at++
+			wanted++
+		}
+	}
+	for _, r := range s.rows {
+		if r.Logits {
+			wanted--
+		}
+	}
+	if wanted != 0 {
+		t.Fatalf("%d rows of logits too few", wanted)
+	}
+}
+
+// An idle twin is not computed; when its row is wanted it catches up in the same decode, or in several where the batch is
+// too small for that.
+func TestIdleTwinsCatchUp(t *testing.T) {
+	for _, batch := range []int{3, 4, 100} {
+		s := newTestScheduler(3, batch, 2)
+		group := arriveWithTwins(s, 20, 18, 19, 25)
+		s.admit()
+		steps, most := 0, 0
+		for range 200 {
+			rows, outs := s.plan()
+			if len(rows) == 0 || len(rows) > batch {
+				t.Fatalf("batch %d: %d rows", batch, len(rows))
+			}
+			checkOutputs(t, s)
+			s.commit()
+			for _, out := range outs {
+				most = max(most, len(rows))
+				steps++
+				out.seq.extend(0)
+				group.twins[0].idle, group.twins[1].idle = steps%4 != 0, true
+				if behind := len(group.twins[0].tokens) - group.twins[0].done; group.twins[0].idle && behind > 4 {
+					t.Fatalf("batch %d, step %d: %d tokens behind", batch, steps, behind)
+				}
+			}
+			copied(s)
+		}
+		if steps < 100 || group.twins[1].done != 25 {
+			t.Errorf("batch %d: %d steps; the second twin has %d tokens in the cache", batch, steps, group.twins[1].done)
+		}
+		if want := min(batch, 5); batch == 100 && most < want {
+			t.Errorf("batch %d: at most %d rows in a step: the twin does not catch up at once", batch, most)
 		}
 	}
 }
@@ -133,8 +181,8 @@ func TestTwinsShareTheirPrefix(t *testing.T) {
 	if got := share(rows, group, group.twins[0]); !slices.Equal(got, []int{1, 5}) || len(outs) != 1 {
 		t.Fatalf("rows %v, outputs %v", got, outs)
 	}
-	if rows[0].Pos != 30 {
-		t.Errorf("the twin begins at %d", rows[0].Pos)
+	if rows[0].Seq != group.slot || rows[1].Pos != 30 {
+		t.Errorf("rows %v: the twin begins at 30", rows)
 	}
 }
 

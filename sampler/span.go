@@ -21,8 +21,8 @@ import (
 //
 // where dᵢ is the mean over the answer's steps so far of log p(i) − log p⁻(i), p of z and p⁻ of y: the tokens that the span makes
 // likelier again and again are those of its meaning, while its mere wording and punctuation average out. Only plausible
-// tokens move, those within spanGate of the best, and only if they rest from their last use; a token that would carry on a
-// run of more than spanRun of the span's own tokens is lowered to what y says of it.
+// tokens move, those within spanGate of the best, only if they were not used of late, and none that end an answer
+// ([Utility.End]); a token that would carry on a run of more than spanRun of the span's own tokens is lowered to what y says of it.
 type Span struct {
 	// Without is the prompt without the span, at least one token long.
 	Without []Token
@@ -31,8 +31,6 @@ type Span struct {
 	// Pieces is the span itself, one entry for each of its tokens: that token and all that spell it otherwise (in another
 	// case, with a leading space or without).
 	Pieces [][]Token
-	// Fixed are tokens that are not raised, whatever they owe to the span: those that end an answer.
-	Fixed []Token
 }
 
 // MaxSpans bounds Params.Spans: each takes another row for each token.
@@ -45,9 +43,13 @@ const (
 	spanGate = 6   // logits below the best within which a token is plausible
 	spanRest = 32  // steps for which a token is not raised after its last use
 	spanRun  = 2   // tokens in a row that may be the span's own
-	spanLag  = 4   // steps of difference 0 that the mean has at first
-	spanLast = 256 // steps after which the mean begins to forget
+	spanLag  = 4   // rows of difference 0 that the mean has at first
+	spanLast = 256 // rows after which the mean begins to forget
 	headGap  = 8   // logits below the best within which a token counts for the normalizer
+
+	// The difference is looked at in each of the first spanEager steps, and then in every spanEvery-th.
+	spanEager = 8
+	spanEvery = 4
 )
 
 // spans is all entries of Params.Spans at work.
@@ -68,19 +70,21 @@ type span struct {
 	context chain
 
 	noise *field
-	// owed is d, over the vocabulary; level is the step's difference of the rows' normalizers.
+	// owed is d, over the vocabulary, and seen the number of rows in it; level is the step's difference of the rows'
+	// normalizers.
 	owed  []float32
+	seen  int
 	level float64
 	// run[i] is the number of tokens at the end of the answer that are those of the span up to pieces[i].
 	pieces [][]Token
 	run    []int
-	// fixed tokens are never raised, barred ones not in this step.
+	// fixed tokens, which end an answer, are never raised, barred ones not in this step.
 	fixed, barred []Token
 }
 
 func (s *Sampler) newSpans() error {
 	for i, p := range s.p.Spans {
-		e := &span{strength: p.Strength, fixed: slices.Clone(p.Fixed)}
+		e := &span{strength: p.Strength, fixed: s.p.Utility.End}
 		utility, err := newUtility(&s.p.Utility, s.vocab, &e.context, &s.counts.Exact)
 		if err != nil {
 			return err
@@ -120,10 +124,14 @@ func (s *Sampler) applySpans(twins [][]float32) error {
 		return nil
 	}
 	for i, twin := range twins {
+		v := &s.spans.list[i].twin
+		v.row = nil
+		if !s.Wants(i) {
+			continue
+		}
 		if len(twin) != s.vocab {
 			return ErrRowLength
 		}
-		v := &s.spans.list[i].twin
 		if _, err := v.survey(twin, s.one[:0]); err != nil {
 			return err
 		}
@@ -152,14 +160,37 @@ func first(row []float32) int {
 	return at
 }
 
-// apply moves the row by its difference to the twins' rows.
-func (s *spans) apply(row []float32) {
-	s.step++
-	for _, e := range s.list {
-		if e.strength > 0 {
-			e.observe(row, e.twin.row, s.step)
+// Wants says whether the next step reads the row of the i-th of Params.Spans; Sample ignores the row of the others. It
+// depends on the answer so far alone.
+func (s *Sampler) Wants(i int) bool {
+	e := s.spans.list[i]
+	switch next := s.spans.step + 1; {
+	case e.strength < 0:
+		return true
+	case e.strength > 0:
+		return next <= spanEager || next%spanEvery == 0 || e.reciting()
+	}
+	return false
+}
+
+// reciting says that the answer ends in a run of the span's own tokens that can go on.
+func (e *span) reciting() bool {
+	for i := 1; i < len(e.run); i++ {
+		if e.run[i-1] >= spanRun {
+			return true
 		}
 	}
+	return false
+}
+
+// apply moves the row by its difference to the twins' rows.
+func (s *spans) apply(row []float32) {
+	for _, e := range s.list {
+		if e.strength > 0 {
+			e.observe(row)
+		}
+	}
+	s.step++
 	s.lower(row)
 	if s.raises {
 		s.raise(row)
@@ -209,7 +240,7 @@ func (s *spans) raise(row []float32) {
 	}
 	for _, e := range s.list {
 		if e.strength > 0 {
-			e.hush(row, e.twin.row)
+			e.hush(row)
 		}
 	}
 }
@@ -220,16 +251,21 @@ func (s *spans) resting(t Token) bool {
 	return u != 0 && s.step-u <= spanRest
 }
 
-// observe updates d with a step's difference, and finds the tokens that would recite the span.
-func (e *span) observe(z, y []float32, step uint32) {
+// observe updates d with a step's difference, if there is one, and finds the tokens that would recite the span.
+func (e *span) observe(z []float32) {
+	e.barred = e.barred[:0]
+	y := e.twin.row
+	if y == nil {
+		return
+	}
+	e.seen = min(e.seen+1, spanLast)
 	e.level = normalizer(z) - normalizer(y)
-	rate, level := float32(1/float64(min(step, spanLast)+spanLag)), float32(e.level)
+	rate, level := 1/float32(e.seen+spanLag), float32(e.level)
 	for t, d := range e.owed {
 		if delta := z[t] - y[t] - level; delta-delta == 0 { // finite
 			e.owed[t] = d + rate*(delta-d)
 		}
 	}
-	e.barred = e.barred[:0]
 	for i := 1; i < len(e.pieces); i++ {
 		if e.run[i-1] >= spanRun {
 			e.barred = append(e.barred, e.pieces[i]...)
@@ -238,9 +274,9 @@ func (e *span) observe(z, y []float32, step uint32) {
 }
 
 // hush lowers the tokens that would recite the span to what the twin says of them.
-func (e *span) hush(row, y []float32) {
+func (e *span) hush(row []float32) {
 	for _, t := range e.barred {
-		row[t] = min(row[t], float32(float64(y[t])+e.level))
+		row[t] = min(row[t], float32(float64(e.twin.row[t])+e.level))
 	}
 }
 
@@ -306,7 +342,7 @@ func (p *Span) valid(name string, vocab int) error {
 	if len(p.Without) == 0 {
 		return &DomainError{name + ".without", "empty", "at least one token long"}
 	}
-	for _, list := range append([][]Token{p.Without, p.Fixed}, p.Pieces...) {
+	for _, list := range append([][]Token{p.Without}, p.Pieces...) {
 		for _, t := range list {
 			if err := validToken(name, t, vocab); err != nil {
 				return err

@@ -153,7 +153,7 @@ func TestSpanLearns(t *testing.T) {
 	e := s.spans.list[0]
 	for step := range 40 {
 		row, twin := owing(16)
-		if step == 10 {
+		if step == 11 {
 			row[5], twin[5] = 1, -5
 		}
 		if _, err := s.Sample(row, twin); err != nil {
@@ -161,17 +161,18 @@ func TestSpanLearns(t *testing.T) {
 		}
 		s.Accept(9)
 	}
-	if d := float64(e.owed[1]); !near(d, 2*40/44.0, 0.05) {
+	n := spanEager + (40-spanEager)/float64(spanEvery) // steps that are looked at
+	if d := float64(e.owed[1]); !near(d, 2*n/(n+spanLag), 0.05) {
 		t.Errorf("after forty steps d is %g", d)
 	}
-	if d := float64(e.owed[5]); !near(d, 6/44.0, 0.05) {
+	if d := float64(e.owed[5]); !near(d, 6/(n+spanLag), 0.05) {
 		t.Errorf("of a token that owed once d is %g", d)
 	}
 }
 
 // A token that was used rests; one that ends an answer never moves.
 func TestSpanRests(t *testing.T) {
-	s := spanSampler(t, 16, Span{Strength: 1, Fixed: []Token{4}}, Params{})
+	s := spanSampler(t, 16, Span{Strength: 1}, Params{Utility: Utility{End: []Token{4}}})
 	moved := map[Token][]int{}
 	for step := range 2 * spanRest {
 		row, twin := owing(16)
