@@ -15,9 +15,9 @@ import (
 //	zᵢ ← zᵢ + s·(zᵢ − yᵢ)
 //
 // so that -1 leaves y itself: what the model says without the span. Strength s > 0 does not simply add it: that makes the
-// model recite the span. It moves tokens up by half-normal noise, as in AIM (arXiv 2603.12755), with a σ for each token,
+// model recite the span. It moves tokens up along the difference, partly by half-normal noise as in AIM (arXiv 2603.12755),
 //
-//	zᵢ ← zᵢ + |εᵢ|,  εᵢ ~ N(0, σᵢ²),  E|εᵢ| = s·min(spanCap, spanGain·max(0, dᵢ))
+//	zᵢ ← zᵢ + (1−ρ)·mᵢ + ρ·|εᵢ|,  E|εᵢ| = mᵢ = s·min(spanCap, spanGain·max(0, dᵢ − spanLeast)),  ρ = spanChance
 //
 // where dᵢ is the mean over the answer's steps so far of log p(i) − log p⁻(i), p of z and p⁻ of y: the tokens that the span makes
 // likelier again and again are those of its meaning, while its mere wording and punctuation average out. Only plausible
@@ -38,14 +38,16 @@ const MaxSpans = 4
 
 // The form of the positive side; see docs/focus-span.md for the measurements.
 const (
-	spanGain = 1.5 // logits per nat of the mean difference
-	spanCap  = 3   // the most logits
-	spanGate = 6   // logits below the best within which a token is plausible
-	spanRest = 32  // steps for which a token is not raised after its last use
-	spanRun  = 2   // tokens in a row that may be the span's own
-	spanLag  = 4   // rows of difference 0 that the mean has at first
-	spanLast = 256 // rows after which the mean begins to forget
-	headGap  = 8   // logits below the best within which a token counts for the normalizer
+	spanGain   = 3    // logits per nat of the mean difference
+	spanCap    = 6    // the most logits
+	spanLeast  = 0.25 // nats of the mean difference that move nothing
+	spanChance = 0.25 // share of the shift that is noise
+	spanGate   = 6    // logits below the best within which a token is plausible
+	spanRest   = 32   // steps for which a token is not raised after its last use
+	spanRun    = 2    // tokens in a row that may be the span's own
+	spanLag    = 4    // rows of difference 0 that the mean has at first
+	spanLast   = 256  // rows after which the mean begins to forget
+	headGap    = 8    // logits below the best within which a token counts for the normalizer
 
 	// The difference is looked at in each of the first spanEager steps, and then in every spanEvery-th.
 	spanEager = 8
@@ -295,11 +297,12 @@ func normalizer(row []float32) float64 {
 // shift is the half-normal step of one token.
 func (e *span) shift(t Token) float64 {
 	d := float64(e.owed[t])
-	if d <= 0 || slices.Contains(e.fixed, t) || slices.Contains(e.barred, t) {
+	if d <= spanLeast || slices.Contains(e.fixed, t) || slices.Contains(e.barred, t) {
 		return 0
 	}
-	mean := e.strength * min(spanCap, spanGain*d)
-	return mean * math.Sqrt(math.Pi/2) * halfNormal(e.noise.uniform(t))
+	mean := e.strength * min(spanCap, spanGain*(d-spanLeast))
+	noise := math.Sqrt(math.Pi/2) * halfNormal(e.noise.uniform(t)) // its mean is 1
+	return mean * (1 - spanChance + spanChance*noise)
 }
 
 // see tells the context of the twin's noise about a token.

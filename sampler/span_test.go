@@ -133,15 +133,16 @@ func TestSpanRaises(t *testing.T) {
 		}
 		row, twin := owing(vocab)
 		d := (float64(row[1]-twin[1]) - normalizer(row) + normalizer(twin)) / (1 + spanLag)
-		want := strength * min(spanCap, spanGain*d)
+		want := strength * min(spanCap, spanGain*(d-spanLeast))
 		mean := sum / float64(n)
 		se := math.Sqrt((squares/float64(n) - mean*mean) / float64(n))
 		if !near(mean, want, sigmas*se) {
 			t.Errorf("strength %g: the mean shift is %g ± %g, want %g", strength, mean, se, want)
 		}
-		// Of a half-normal with mean m the second moment is m²·π/2.
-		if second := squares / float64(n); !near(second, want*want*math.Pi/2, 0.1*want*want) {
-			t.Errorf("strength %g: second moment %g, want %g", strength, second, want*want*math.Pi/2)
+		// The variance of a half-normal with mean m is m²·(π/2 - 1).
+		variance, noise := squares/float64(n)-mean*mean, want*want*spanChance*spanChance*(math.Pi/2-1)
+		if !near(variance, noise, 0.1*noise) {
+			t.Errorf("strength %g: variance %g, want %g", strength, variance, noise)
 		}
 	}
 }
