@@ -66,7 +66,7 @@ func estimate(sigmas []float64, answers []summary) (list []Point, drift float64,
 	if len(answers) == 0 || len(sigmas) < 2 {
 		return nil, 0, errors.New("too little was measured")
 	}
-	full, drift := fit(sigmas, answers)
+	full, drift := fit(sigmas, nil, answers, 12)
 	points := make([]Point, len(sigmas))
 	for i := range points {
 		points[i] = Point{Sigma: sigmas[i], Retention: full[i]}
@@ -90,7 +90,7 @@ func estimate(sigmas []float64, answers []summary) (list []Point, drift float64,
 		if len(rest) == 0 {
 			break // of one prompt nothing can be said
 		}
-		without, _ := fit(sigmas, rest)
+		without, _ := fit(sigmas, full, rest, 4)
 		for i, r := range without {
 			points[i].StdErr += (r - full[i]) * (r - full[i]) * (n - 1) / n
 		}
@@ -101,24 +101,27 @@ func estimate(sigmas []float64, answers []summary) (list []Point, drift float64,
 	return falling(points), drift, nil
 }
 
-// fit estimates R at each σ, and the drift.
-func fit(sigmas []float64, answers []summary) (curve []float64, drift float64) {
+// fit estimates R at each σ, and the drift, from a first guess of the curve.
+func fit(sigmas, guess []float64, answers []summary, rounds int) (curve []float64, drift float64) {
 	means := make([]float64, len(sigmas))
 	for i := range means {
 		means[i] = mean(answers, i)
 	}
-	// The levels of the answers depend on the curve, which depends on them, but little.
-	curve = means
+	if guess == nil {
+		guess = means
+	}
+	curve = slices.Clone(guess)
 	groups := byNoise(answers)
-	for range 3 {
+	for range rounds {
+		// The levels of the answers depend on the curve, which depends on them.
 		for i := range groups {
 			u := interpolate(sigmas, curve, groups[i].sigma)
 			groups[i].strain = (1 - u) * (1 - u)
 		}
 		drift = fitDrift(curve, answers, groups)
-		curve = make([]float64, len(sigmas))
 		for i := range curve {
-			curve[i] = solve(means[i], groups, drift)
+			// Half a step: a curve that is too low at one end makes the next drift too small, and so on to and fro.
+			curve[i] = (curve[i] + solve(means[i], groups, drift)) / 2
 		}
 	}
 	return curve, drift
@@ -187,13 +190,13 @@ func solve(mean float64, groups []group, drift float64) float64 {
 // other models as a prior: a normal one, so that the sum below is twice the negative logarithm of the posterior.
 func fitDrift(curve []float64, answers []summary, groups []group) float64 {
 	const medium = 0.6
-	at := 0
+	mid := 0
 	for i, r := range curve {
-		if math.Abs(r-medium) < math.Abs(curve[at]-medium) {
-			at = i
+		if math.Abs(r-medium) < math.Abs(curve[mid]-medium) {
+			mid = i
 		}
 	}
-	average, weight := mean(answers, at), 0.0
+	average, weight := mean(answers, mid), 0.0
 	for _, a := range answers {
 		weight += a.weight / float64(len(answers))
 	}
@@ -204,20 +207,34 @@ func fitDrift(curve []float64, answers []summary, groups []group) float64 {
 			want[i] = drifted(r, g.strain, drift)
 		}
 		for _, a := range answers {
-			e := a.p[at] - want[slices.IndexFunc(groups, func(g group) bool { return g.sigma == a.sigma })]
+			e := a.p[mid] - want[slices.IndexFunc(groups, func(g group) bool { return g.sigma == a.sigma })]
 			sum += a.weight / weight * e * e
 		}
 		return sum
 	}
-	variance := squares(usualDrift) / max(float64(len(answers)-1), 1)
-	best, least := usualDrift, math.Inf(1)
-	for drift := 0.0; drift <= 2.9; drift += 0.05 {
-		prior := (drift - usualDrift) / driftSpread
-		if s := squares(drift)/variance + prior*prior; s < least { // NaN, of one answer without variance, is not
-			best, least = drift, s
+	const step, most = 0.05, 58 // below 3, where R would no longer be unique
+	var sums [most + 1]float64
+	for i := range sums {
+		sums[i] = squares(step * float64(i))
+	}
+	variance := slices.Min(sums[:]) / max(float64(len(answers)-2), 1)
+	least := 0
+	for i, s := range sums {
+		prior := (step*float64(i) - usualDrift) / driftSpread
+		sums[i] = s/variance + prior*prior
+		if math.IsNaN(sums[i]) { // of answers without variance
+			return usualDrift
+		}
+		if sums[i] < sums[least] {
+			least = i
 		}
 	}
-	return best
+	if least == 0 || least == most {
+		return step * float64(least)
+	}
+	// The lowest point of the parabola through the three.
+	before, at, after := sums[least-1], sums[least], sums[least+1]
+	return step * (float64(least) + (before-after)/(2*(before-2*at+after)))
 }
 
 // interpolate is the curve at σ, linear in ln σ, and constant outside.
