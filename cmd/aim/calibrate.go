@@ -22,6 +22,7 @@ import (
 type calibrateOptions struct {
 	engineOptions
 	prompts, verify string
+	noiseEnd        string
 	steps, tokens   int
 	force           bool
 	levels          []float64
@@ -65,6 +66,7 @@ stays best, the share of steps at which it did, and 95 % bands by bootstrap over
 	intVar(f, &o.slots, "slots", 16, 1, 256, "answers to generate at once")
 	f.StringVar(&o.prompts, "prompts", "", "file with prompts to measure on, one a line (default: built-in ones)")
 	intVar(f, &o.steps, "steps", calibrate.DefaultSteps, 64, 1<<24, "about how many steps to look at; more is more exact")
+	choiceVar(f, &o.noiseEnd, "noise-end", "what utility noise does to the tokens that end an answer", endNoises()...)
 	f.BoolVar(&o.force, "force", false, "measure though there is a calibration")
 	f.StringVar(&o.verify, "verify", "", "file with other prompts, to see how well the calibration holds on them")
 	f.Float64SliceVar(&o.levels, "levels", []float64{0.95, 0.9, 0.8, 0.7, 0.5}, "levels to verify")
@@ -112,6 +114,7 @@ func runCalibrate(ctx context.Context, o calibrateOptions, std streams) error {
 	if err != nil {
 		return err
 	}
+	g.ends = endNoise(o.noiseEnd)
 	r, err := g.wanted(ctx, calibrate.Options{Prompts: prompts, Steps: o.steps}, o.force)
 	if err != nil {
 		return err

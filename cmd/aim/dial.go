@@ -24,6 +24,8 @@ type gauge struct {
 	log   *slog.Logger
 	// streams is how many answers a measurement generates at once.
 	streams int
+	// ends is what noise does to the tokens that end an answer.
+	ends sampler.EndNoise
 	// progress, when set, shows how far a measurement is.
 	progress func(fraction float64)
 }
@@ -106,7 +108,7 @@ func (g *gauge) measure(ctx context.Context, key string, o calibrate.Options) (*
 
 // subject is the model as its users meet it: through its chat template, where it has one.
 func (g *gauge) subject() calibrate.Subject {
-	return calibrate.Subject{Engine: g.Engine, Streams: g.streams, Render: func(text string) ([]sampler.Token, error) {
+	return calibrate.Subject{Engine: g.Engine, Streams: g.streams, EndNoise: g.ends, Render: func(text string) ([]sampler.Token, error) {
 		parts := []llama.Part{{Text: text}}
 		if g.template != nil {
 			var err error

@@ -158,6 +158,7 @@ func (o *serveOptions) impose(ctx context.Context, e *engine, log *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
+	g.ends = endNoise(o.noiseEnd)
 	dial, sigma, err := g.served(ctx, o.level)
 	if err != nil {
 		return nil, fmt.Errorf("--level %g: %w", o.level, err)
