@@ -96,6 +96,14 @@ env: ## print the environment for plain go commands: eval "$(make env)"
 model: deps ## fetch the default model into the models folder
 	@scripts/fetch-model
 
+.PHONY: model-gemma
+model-gemma: deps ## fetch a second model for tests, Gemma 3 270M, into the models folder
+	@scripts/fetch-model gemma
+
+.PHONY: verify
+verify: deps model model-gemma ## verify on real models what takes minutes: that the levels of utility hold, and more
+	$(cgo) AIM_FULL=1 go test -v -p 1 -timeout 60m -run 'TestLevelsHold' ./cmd/aim
+
 .PHONY: deps
 deps: ## check for compilers and headers, and install what is missing
 	@scripts/deps

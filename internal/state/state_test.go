@@ -144,3 +144,23 @@ func stat(t *testing.T, path string) fs.FileInfo {
 	}
 	return info
 }
+
+// TestWrite: the new file takes the place of the old one, and nothing else is left.
+func TestWrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made")
+	path := filepath.Join(dir, "file")
+	for _, content := range []string{"first", "second, longer", ""} {
+		if err := Write(path, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); string(got) != content || err != nil {
+			t.Errorf("%q, %v, want %q", got, err, content)
+		}
+	}
+	if files, err := os.ReadDir(dir); len(files) != 1 || err != nil {
+		t.Errorf("files %v, %v", files, err)
+	}
+	if err := Write(filepath.Join(path, "below a file"), nil); err == nil {
+		t.Error("written below a file")
+	}
+}

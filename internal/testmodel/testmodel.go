@@ -14,6 +14,9 @@ import (
 // File is the name of the file that `make model` fetches.
 const File = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+// Gemma is the name of the file that `make model-gemma` fetches beside it, for tests of what must not depend on one model.
+const Gemma = "gemma-3-270m-q4_k_m.gguf"
+
 // Path is the path of the real model: $AIM_TEST_MODEL, else the default model in the models folder. Without the file
 // the test is skipped.
 func Path(t testing.TB) string {
