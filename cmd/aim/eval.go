@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"os"
 	"os/signal"
@@ -17,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"aim/internal/eval"
+	"aim/llama/cpp"
 )
 
 // evalOptions are the flags of eval.
@@ -25,7 +28,7 @@ type evalOptions struct {
 	sigma, level, out               string
 	url, apiKey                     string
 	limit, fields, shots, maxTokens int
-	concurrency                     int
+	concurrency, noiseSeed          int
 	temperatures                    bool
 }
 
@@ -67,6 +70,7 @@ that speaks the OpenAI API instead.`,
 	f.StringVar(&o.apiKey, "api-key", os.Getenv("OPENAI_API_KEY"), "API key for --url (default: $OPENAI_API_KEY)")
 	intVar(f, &o.limit, "limit", 0, 0, math.MaxInt32, "items to run, the first ones; 0 is all")
 	intVar(f, &o.fields, "fields", 1, 1, 1000, "noise fields to average over: the owner's and derived ones")
+	intVar(f, &o.noiseSeed, "noise-seed", -1, -1, math.MaxInt32, "take the noise from this number instead of the owner's secret, so that others get the same figures; -1 is the secret")
 	intVar(f, &o.shots, "shots", 0, 0, 100, "worked examples before each question of a generation")
 	intVar(f, &o.maxTokens, "max-tokens", 0, 0, math.MaxInt32, fmt.Sprintf("most tokens of a generated answer; 0 is %d", eval.DefaultMaxTokens))
 	intVar(f, &o.concurrency, "concurrency", 8, 1, 1024, "requests at once with --url")
@@ -158,11 +162,11 @@ func (o *evalOptions) local(ctx context.Context, task *eval.Task, n int, setting
 		return err
 	}
 	defer stop()
-	noisy, err := o.points(func(level float64) (float64, error) { return sigmaOfLevel(ctx, e, level, std) })
+	noisy, err := o.points(func(level float64) (float64, error) { return o.sigmaOf(ctx, e, level, std) })
 	if err != nil {
 		return err
 	}
-	noise := eval.Noise{Secret: e.secret, Model: e.name, Fields: o.fields}
+	noise := eval.Noise{Secret: o.noiseSecret(e), Model: e.name, Fields: o.fields}
 	settings.Model, settings.Noise = e.name, noise.Fingerprint()
 	var scorer eval.Scorer = &eval.Forced{Engine: e.Engine, Noise: noise}
 	most := math.Inf(1)
@@ -178,12 +182,37 @@ func (o *evalOptions) local(ctx context.Context, task *eval.Task, n int, setting
 
 // open loads the model and runs the engine until stop is called.
 func (o *engineOptions) open(std streams) (e *engine, stop func(), err error) {
+	quiet := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	slog.SetDefault(quiet)
+	cpp.SetLogger(quiet)
 	e, err = openEngine(*o, progressLine(std.err, "the model"))
 	if err != nil {
 		return nil, nil, err
 	}
 	end := e.start()
 	return e, func() { end(); e.close() }, nil
+}
+
+// noiseSecret is the owner's secret, or one that --noise-seed makes for all to share.
+func (o *evalOptions) noiseSecret(e *engine) []byte {
+	if o.noiseSeed < 0 {
+		return e.secret
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "aim eval noise seed %d", o.noiseSeed))
+	return sum[:]
+}
+
+// sigmaOf is the σ of a level on this model, by its calibration.
+func (o *evalOptions) sigmaOf(ctx context.Context, e *engine, level float64, std streams) (float64, error) {
+	g, err := newGauge(e, o.engineOptions, slog.Default(), calibratingLine(std.err))
+	if err != nil {
+		return 0, err
+	}
+	curve, err := g.obtain(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return curve.Sigma(level)
 }
 
 // remote puts a task to a server.
@@ -274,12 +303,4 @@ func newProgress(w io.Writer, what string) func(done, total int) {
 		}
 		_ = bar.Set(done) // a bar that cannot be drawn stops nothing
 	}
-}
-
-// sigmaOfLevel is the σ at which the share of kept tokens is level.
-func sigmaOfLevel(_ context.Context, _ *engine, level float64, _ streams) (float64, error) {
-	if level == 1 {
-		return 0, nil
-	}
-	return 0, errors.New("--level needs the model's calibration, which is not there yet; give --sigma")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"unicode/utf8"
 
 	"aim/llama"
@@ -37,6 +38,10 @@ type Forced struct {
 	Noise  Noise
 	// Params are what applies besides utility: the zero value is plain greedy decoding.
 	Params sampler.Params
+
+	once sync.Once
+	// control and ends are the model's control tokens, which noise spares as it does in the engine.
+	control, ends []sampler.Token
 }
 
 // Whole implements [Scorer].
@@ -127,6 +132,7 @@ type rowScores struct {
 
 func newRowScores(f *Forced, arms []Arm, prompt, tokens []sampler.Token) (*rowScores, error) {
 	vocab := f.Engine.Model().Vocab()
+	f.once.Do(func() { f.control, f.ends = llama.ControlTokens(f.Engine.Model()) })
 	s := &rowScores{tokens: tokens, arms: arms, scratch: make([]float32, vocab)}
 	for field := range max(f.Noise.Fields, 1) {
 		row := make([]*sampler.Sampler, len(arms))
@@ -136,6 +142,7 @@ func newRowScores(f *Forced, arms []Arm, prompt, tokens []sampler.Token) (*rowSc
 			}
 			p := f.Params
 			p.Utility.Sigma, p.Utility.Key = a.Sigma, f.Noise.Key(field, a.Sigma)
+			p.Utility.Pinned, p.Utility.End = f.control, f.ends
 			p.Logprobs, p.TopLogprobs = true, 1
 			var err error
 			if row[i], err = sampler.New(p, vocab); err != nil {
