@@ -20,6 +20,7 @@ import (
 
 	"aim/internal/eval"
 	"aim/llama/cpp"
+	"aim/sampler"
 )
 
 // evalOptions are the flags of eval.
@@ -76,6 +77,7 @@ that speaks the OpenAI API instead.`,
 	intVar(f, &o.concurrency, "concurrency", 8, 1, 1024, "requests at once with --url")
 	f.BoolVar(&o.temperatures, "temperatures", true, "also run the temperatures that compare with the noise")
 	f.Lookup("api-key").DefValue = "" // which may be a secret
+	cmd.AddCommand(newEvalAttack())
 	return cmd
 }
 
@@ -185,6 +187,7 @@ func (o *engineOptions) open(std streams) (e *engine, stop func(), err error) {
 	quiet := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	slog.SetDefault(quiet)
 	cpp.SetLogger(quiet)
+	o.queue = 4 * o.slots // a span takes two places or more
 	e, err = openEngine(*o, progressLine(std.err, "the model"))
 	if err != nil {
 		return nil, nil, err
@@ -213,6 +216,11 @@ func (o *evalOptions) sigmaOf(ctx context.Context, e *engine, level float64, std
 		return 0, err
 	}
 	return curve.Sigma(level)
+}
+
+// prompt words what a user says as the model's template has it.
+func (e *engine) prompt(text string) ([]sampler.Token, error) {
+	return (&gauge{engine: e}).subject().Render(text)
 }
 
 // remote puts a task to a server.

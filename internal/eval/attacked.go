@@ -1,0 +1,241 @@
+package eval
+
+import (
+	"math/rand/v2"
+	"slices"
+
+	"aim/sampler"
+)
+
+// Sees is what a caller gets to see.
+type Sees string
+
+// What callers see.
+const (
+	// SeesText: the greedy token.
+	SeesText Sees = "text"
+	// SeesLogprobs: the log-probabilities of the 20 most probable tokens, too.
+	SeesLogprobs Sees = "logprobs"
+)
+
+// AttackRow says how an attack fared.
+type AttackRow struct {
+	// Gap is the raw lead of the best token, in logits; Sigma the noise.
+	Gap   float64 `json:"gap"`
+	Sigma float64 `json:"sigma"`
+	// Window is the noise's scope, 0 for all tokens so far.
+	Window int  `json:"window"`
+	Mode   Mode `json:"mode"`
+	Sees   Sees `json:"sees"`
+	// Refused tells that a server refuses what this caller wants to see in this scope. The other figures are then missing.
+	Refused bool `json:"refused,omitempty"`
+	// Queries[i] is a number of queries and Success[i] the share of targets told right with them.
+	Queries []int     `json:"queries,omitempty"`
+	Success []float64 `json:"success,omitempty"`
+	// N95 is the least of Queries from which on success is at least 95 %; 0 where it never is.
+	N95 int `json:"n95"`
+	// Ceiling is the success of the same number of queries without noise: variants of a prompt have other answers of their own.
+	Ceiling float64 `json:"ceiling"`
+	// Targets is the number of targets averaged over.
+	Targets int `json:"targets"`
+}
+
+// attackTrials is the number of times that each target is attacked, with other queries in another order.
+const attackTrials = 40
+
+// maxQueries bounds the queries of a caller who finds fresh noise.
+const maxQueries = 512
+
+// Rows judges the outcomes of an attack.
+func (a *Attack) Rows(targets []Target, outcomes [][]*Outcome) []AttackRow {
+	var rows []AttackRow
+	for _, gap := range a.Gaps {
+		for s, sigma := range a.Sigmas {
+			for scope, window := range append([]int{0}, a.Windows...) {
+				for _, mode := range Modes {
+					for _, sees := range []Sees{SeesText, SeesLogprobs} {
+						row := AttackRow{Gap: gap, Sigma: sigma, Window: window, Mode: mode, Sees: sees}
+						row.Refused = window > 0 && sees == SeesLogprobs
+						if !row.Refused {
+							a.judge(&row, targets, outcomes, scope, s)
+						}
+						rows = append(rows, row)
+					}
+				}
+			}
+		}
+	}
+	return rows
+}
+
+// judge fills in a row: the mean success over the targets of its gap.
+func (a *Attack) judge(row *AttackRow, targets []Target, outcomes [][]*Outcome, scope, sigma int) {
+	var sums, plain []float64
+	for i := range targets {
+		if targets[i].Wanted != row.Gap {
+			continue
+		}
+		row.Targets++
+		siege := siege{target: &targets[i], mode: row.Mode, sees: row.Sees, scope: scope, sigma: sigma, draws: a.draws(scope)}
+		for k, v := range a.variants(&targets[i]) {
+			if v.mode == row.Mode || k == 0 {
+				siege.outcomes = append(siege.outcomes, outcomes[i][k])
+			}
+		}
+		queries := siege.queries()
+		if row.Queries == nil {
+			row.Queries = queries
+			sums, plain = make([]float64, len(queries)), make([]float64, len(queries))
+		}
+		// Every attack on one target has its own order, the same for every σ and scope.
+		rng := rand.New(rand.NewPCG(uint64(i), 5))
+		for range attackTrials {
+			for k, ok := range siege.lay(rng, row.Queries, false) {
+				sums[k] += ok / attackTrials
+			}
+			for k, ok := range siege.lay(rng, row.Queries, true) {
+				plain[k] += ok / attackTrials
+			}
+		}
+	}
+	for k := range sums {
+		row.Success = append(row.Success, sums[k]/float64(row.Targets))
+	}
+	if n := len(plain); n > 0 {
+		row.Ceiling = plain[n-1] / float64(row.Targets)
+	}
+	for k := len(row.Success) - 1; k >= 0 && row.Success[k] >= 0.95; k-- {
+		row.N95 = row.Queries[k]
+	}
+}
+
+// siege is an attack on one target with one σ and scope.
+type siege struct {
+	target       *Target
+	mode         Mode
+	sees         Sees
+	scope, sigma int
+	draws        int
+	// outcomes are those of the plain prompt and of the mode's variants.
+	outcomes []*Outcome
+}
+
+// fresh tells whether every query meets noise of its own.
+func (s *siege) fresh() bool { return s.scope == 0 && s.mode != Repeat }
+
+// queries are the numbers of queries to judge after: powers of two, and what there is.
+func (s *siege) queries() (list []int) {
+	most := len(s.outcomes)
+	if s.fresh() {
+		most = min(1+(len(s.outcomes)-1)*s.draws, maxQueries)
+	}
+	if s.mode == Repeat {
+		most = 64
+	}
+	for n := 1; n < most; n *= 2 {
+		list = append(list, n)
+	}
+	return append(list, most)
+}
+
+// query is one of the queries: a variant under a secret.
+type query struct{ variant, draw int }
+
+// order is the queries of one attack: first the plain prompt, then the variants.
+func (s *siege) order(rng *rand.Rand) []query {
+	secret := rng.IntN(s.draws)
+	list := []query{{0, secret}}
+	if s.mode == Repeat {
+		return slices.Repeat(list, 64)
+	}
+	for v := range s.outcomes[1:] {
+		if !s.fresh() {
+			list = append(list, query{v + 1, secret})
+			continue
+		}
+		for d := range s.draws {
+			list = append(list, query{v + 1, d})
+		}
+	}
+	rng.Shuffle(len(list)-1, func(i, j int) { list[i+1], list[j+1] = list[j+1], list[i+1] })
+	return list
+}
+
+// lay attacks once and returns 1 or 0 for each number of queries. Without noise it shows the caller the raw rows.
+//
+// Who sees text takes the token seen most often, of equally frequent ones the first seen. Who sees log-probabilities takes
+// the candidate with the largest mean, the best estimate under Gaussian noise.
+func (s *siege) lay(rng *rand.Rand, queries []int, noiseless bool) []float64 {
+	var out []float64
+	votes := map[sampler.Token]int{}
+	leader := sampler.Token(-1)
+	means := make([]float64, len(s.target.Candidates))
+	order := s.order(rng)
+	for n, q := range order[:queries[len(queries)-1]] {
+		o := s.outcomes[q.variant]
+		seen := o.Raw
+		if !noiseless {
+			seen = o.Text[s.scope][s.sigma][q.draw]
+		}
+		if votes[seen]++; leader < 0 || votes[seen] > votes[leader] {
+			leader = seen
+		}
+		told := leader
+		if s.sees == SeesLogprobs && !noiseless {
+			for i, lp := range o.Logprobs[s.sigma][q.draw] {
+				means[i] += float64(lp)
+			}
+			told = s.target.Candidates[largest(means)]
+		}
+		if len(out) < len(queries) && n+1 == queries[len(out)] {
+			out = append(out, indicator(told == s.target.Best))
+		}
+	}
+	return out
+}
+
+// Repetition says how much greedy answers repeat themselves.
+type Repetition struct {
+	// Window is the noise's scope, 0 for all tokens so far; Sigma its strength.
+	Window int     `json:"window"`
+	Sigma  float64 `json:"sigma"`
+	// D2 is the mean share of distinct bigrams, Repeated4 the share of runs of four tokens that occurred before in the answer.
+	D2        Estimate `json:"d2"`
+	Repeated4 Estimate `json:"repeated4"`
+	Answers   int      `json:"answers"`
+}
+
+// repeated is the share of an answer's runs of n tokens that occurred in it before.
+func repeated(tokens []sampler.Token, n int) float64 {
+	if len(tokens) < n {
+		return 0
+	}
+	seen := map[string]bool{}
+	again := 0
+	for i := range len(tokens) - n + 1 {
+		var key []byte
+		for _, t := range tokens[i : i+n] {
+			key = append(key, byte(t), byte(t>>8), byte(t>>16), byte(t>>24))
+		}
+		if seen[string(key)] {
+			again++
+		}
+		seen[string(key)] = true
+	}
+	return float64(again) / float64(len(tokens)-n+1)
+}
+
+// Repetitive summarizes answers.
+func Repetitive(window int, sigma float64, answers []Tried) Repetition {
+	rows := make([][]float64, len(answers))
+	for i, a := range answers {
+		rows[i] = []float64{a.D2, repeated(a.Tokens, 4)}
+	}
+	means := weightedMeans(rows, nil)
+	draws := Bootstrap(len(rows), Resamples, 1, func(counts []int) []float64 { return weightedMeans(rows, counts) })
+	estimate := func(k int) Estimate {
+		low, high := Band(column(draws, k))
+		return Estimate{means[k], low, high}
+	}
+	return Repetition{Window: window, Sigma: sigma, D2: estimate(0), Repeated4: estimate(1), Answers: len(answers)}
+}
