@@ -26,7 +26,7 @@ import (
 // evalOptions are the flags of eval.
 type evalOptions struct {
 	engineOptions
-	sigma, level, out               string
+	sigma, level, strength, out     string
 	url, apiKey                     string
 	limit, fields, shots, maxTokens int
 	concurrency, noiseSeed          int
@@ -47,6 +47,7 @@ The kind of the task is seen from the fields of its lines:
   context, continuation     one right continuation, by exact match (LAMBADA)
   query, choices, gold      several continuations, by likelihood (PIQA, ARC)
   context, answer           free text that ends with a number (GSM8K)
+  prompts, topics           a focus set: what aim eval focus does
 
 The first two are scored in one pass of the model, whatever the number of strengths. With --url the task is put to a server
 that speaks the OpenAI API instead.`,
@@ -66,6 +67,7 @@ that speaks the OpenAI API instead.`,
 	o.evalSlots(cmd)
 	f.StringVar(&o.sigma, "sigma", "", "strengths to run: numbers with commas between them, or from:to:step")
 	f.StringVar(&o.level, "level", "", "the same by level: the share of steps at which the best token stays best")
+	f.StringVar(&o.strength, "strength", focusStrengths, "strengths of focus, for a focus set; see aim eval focus")
 	f.StringVar(&o.out, "out", "", "folder for records, tables and plots")
 	f.StringVar(&o.url, "url", "", "base URL of a server to ask, such as http://127.0.0.1:8080/v1; --model is then the model's id there")
 	f.StringVar(&o.apiKey, "api-key", os.Getenv("OPENAI_API_KEY"), "API key for --url (default: $OPENAI_API_KEY)")
@@ -77,7 +79,7 @@ that speaks the OpenAI API instead.`,
 	intVar(f, &o.concurrency, "concurrency", 8, 1, 1024, "requests at once with --url")
 	f.BoolVar(&o.temperatures, "temperatures", true, "also run the temperatures that compare with the noise")
 	f.Lookup("api-key").DefValue = "" // which may be a secret
-	cmd.AddCommand(newEvalAttack())
+	cmd.AddCommand(newEvalFocus(), newEvalAttack())
 	return cmd
 }
 
@@ -130,10 +132,21 @@ func (o *evalOptions) points(sigmaOf func(level float64) (float64, error)) ([]ev
 
 // runEval runs a task over a sweep.
 func runEval(ctx context.Context, path string, o evalOptions, std streams) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if eval.IsFocusSet(data) {
+		f := focusOptions{evalOptions: o, methods: focusMethods, strength: o.strength, prompts: o.limit, spanMethod: string(eval.SpanDeleted)}
+		if f.maxTokens == 0 {
+			f.maxTokens = focusTokens
+		}
+		return runFocus(ctx, path, f, std)
+	}
 	if err := o.check(); err != nil {
 		return err
 	}
-	task, err := eval.Load(path)
+	task, err := eval.Parse(path, data)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"aim/llama"
 	"aim/sampler"
@@ -217,7 +218,7 @@ func (a *Attack) along(ctx context.Context, question string) ([]Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		if slices.Equal(again, slices.Concat(prompt, tr.tokens[:i])) {
+		if utf8.ValidString(t.Begun) && slices.Equal(again, slices.Concat(prompt, tr.tokens[:i])) {
 			targets = append(targets, t)
 		}
 		text.Write(m.Piece(tr.tokens[i]))

@@ -91,18 +91,19 @@ func (a *Attack) judge(row *AttackRow, targets []Target, outcomes [][]*Outcome, 
 		rng := rand.New(rand.NewPCG(uint64(i), 5))
 		for range attackTrials {
 			for k, ok := range siege.lay(rng, row.Queries, false) {
-				sums[k] += ok / attackTrials
+				sums[k] += ok
 			}
 			for k, ok := range siege.lay(rng, row.Queries, true) {
-				plain[k] += ok / attackTrials
+				plain[k] += ok
 			}
 		}
 	}
+	attacks := float64(row.Targets * attackTrials)
 	for k := range sums {
-		row.Success = append(row.Success, sums[k]/float64(row.Targets))
+		row.Success = append(row.Success, sums[k]/attacks)
 	}
 	if n := len(plain); n > 0 {
-		row.Ceiling = plain[n-1] / float64(row.Targets)
+		row.Ceiling = plain[n-1] / attacks
 	}
 	for k := len(row.Success) - 1; k >= 0 && row.Success[k] >= 0.95; k-- {
 		row.N95 = row.Queries[k]

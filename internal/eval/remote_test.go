@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -152,7 +153,7 @@ func TestRemoteCheck(t *testing.T) {
 func TestRemoteIsOurServer(t *testing.T) {
 	e := startEngine(t, 4, llamatest.Options{})
 	secret := []byte("of the test")
-	web := httptest.NewServer(server.New(server.Config{Models: []server.Model{{ID: "fake", Engine: e}}, Secret: secret}).Handler())
+	web := httptest.NewServer(server.New(server.Config{Models: []server.Model{{ID: "fake", Engine: e}}, Secret: secret, Log: slog.New(slog.DiscardHandler)}).Handler())
 	t.Cleanup(web.Close)
 	r := &Remote{URL: web.URL + "/v1", Model: "fake", Kind: Completion, MaxTokens: 4}
 	if err := r.Check(t.Context()); err != nil {
