@@ -50,8 +50,9 @@ type options struct {
 	// sigma, or level, is imposed on the second model; dial is that of both.
 	sigma, level float64
 	dial         Dial
-	// report is Model.Report of the second model.
+	// report and scope are those of the second model.
 	report bool
+	scope  sampler.Scope
 }
 
 // site is a running server.
@@ -85,7 +86,7 @@ func start(t testing.TB, o options) *site {
 	created := time.Unix(1700000000, 0)
 	o.server.Models = []Model{
 		{ID: "fake", Engine: engine, Template: tmpl, Created: created, Dial: o.dial},
-		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma, Level: o.level, Dial: o.dial, Report: o.report},
+		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma, Level: o.level, Dial: o.dial, Report: o.report, Scope: o.scope},
 		{ID: "fake/plain", Engine: engine, Created: created},
 	}
 	o.server.Secret = []byte("of the tests")

@@ -246,3 +246,26 @@ func TestCountsAreLoggedAndKept(t *testing.T) {
 		t.Errorf("log %v, counters %+v", line, imposed)
 	}
 }
+
+// TestWindowRefusesReports: where two prompts may share their noise, nothing but text is told about rows, whoever asks.
+func TestWindowRefusesReports(t *testing.T) {
+	s := start(t, options{sigma: 1, report: true, scope: sampler.Scope{Window: 4}})
+	const model = `"model": "fake/imposed"`
+	for _, c := range []struct{ path, body, param string }{
+		{chatPath, chatBody("x", model+`, "aim": {"report": true}`), "aim.report"},
+		{chatPath, chatBody("x", model+`, "aim": {"report": {"tokens": true}}, "stream": true`), "aim.report"},
+		{textPath, `{"prompt": "x", ` + model + `, "aim": {"report": true}}`, "aim.report"},
+		{chatPath, chatBody("x", model+`, "logprobs": true`), "logprobs"},
+		{previewPath, chatBody("x", model), "aim.report"},
+		{sweepPath, chatBody("x", model+`, "sigmas": [2, 3]`), "aim.report"},
+	} {
+		r := s.do(t, "POST", c.path, c.body)
+		r.is(t, c.path+" "+c.body, 400, c.param, codeUnsupported)
+		if !strings.Contains(r.body, "last 4 tokens") {
+			t.Errorf("%s does not give the reason", r.body)
+		}
+	}
+	if text := s.ask(t, "hello", model+`, "aim": {"report": false}`).text(t); text == "" {
+		t.Error("an empty answer")
+	}
+}

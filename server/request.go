@@ -37,12 +37,12 @@ type call struct {
 	request llama.Request
 	// utility is what was asked for.
 	utility asked
-	seed    seed
-	// spans are the entries of focus on parts of the prompts.
-	spans []span
 	// points are those of a sweep, one for each choice; otherwise nil.
 	points []point
 	report reportAsked
+	seed   seed
+	// spans are the entries of focus on parts of the prompts.
+	spans []span
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -144,7 +144,7 @@ func (s *Server) impose(ctx context.Context, c *call) (err error) {
 	if c.request.Params.Utility, err = c.model.utility(ctx, c.utility, s.secret); err != nil {
 		return err
 	}
-	return c.windowed()
+	return c.windowed(c.request.Params.Utility)
 }
 
 // choices is the number of answers in all.

@@ -52,7 +52,7 @@ func (s *Server) parseSweep(o *object) (*call, error) {
 			return nil, p.named(err)
 		}
 	}
-	if most := cfg.Slots + cfg.Queue; len(points) > most {
+	if most := (cfg.Slots + cfg.Queue) / c.width(); len(points) > most {
 		return nil, invalid(points[most].param, codeValue, "the request asks for %d answers, the server can hold %d at once", len(points), most)
 	}
 	c.points, c.n = points, len(points)
@@ -95,6 +95,9 @@ func (s *Server) imposePoints(ctx context.Context, c *call) (err error) {
 		p := &c.points[i]
 		if p.utility, err = c.model.utility(ctx, p.asked, s.secret); err != nil {
 			return p.named(err)
+		}
+		if err := c.windowed(p.utility); err != nil {
+			return err
 		}
 	}
 	return nil

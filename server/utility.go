@@ -106,8 +106,7 @@ func (m *served) utility(ctx context.Context, a asked, secret []byte) (sampler.U
 }
 
 // windowed refuses what would undo noise in the scope of a window, in which two prompts share their noise.
-func (c *call) windowed() error {
-	u := c.request.Params.Utility
+func (c *call) windowed(u sampler.Utility) error {
 	if u.Sigma == 0 || u.Scope.Window == 0 {
 		return nil
 	}
@@ -117,6 +116,9 @@ func (c *call) windowed() error {
 	}
 	if c.request.Params.Logprobs {
 		return refuse("logprobs", "log-probabilities of two prompts with the same noise would tell it")
+	}
+	if c.report.on {
+		return refuse("aim.report", "reports of two prompts with the same noise would tell it")
 	}
 	for _, p := range c.prompts {
 		if p.echo != "" {
