@@ -11,6 +11,9 @@ import (
 	"aim/sampler"
 )
 
+// near compares numbers; NaN is near nothing.
+func near(got, want, tol float64) bool { return math.Abs(got-want) <= tol }
+
 func TestHits(t *testing.T) {
 	for _, c := range []struct {
 		text  string
