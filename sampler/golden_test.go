@@ -24,6 +24,8 @@ type golden struct {
 	// Noise is ε of the first utility key after the context, by token.
 	Context []Token           `json:"context"`
 	Noise   map[Token]float64 `json:"noise"`
+	// WindowNoise is ε of the key of a window of three after the context, the first three tokens of which are the prompt.
+	WindowNoise map[Token]float64 `json:"window_noise"`
 	// Answers are 32 tokens each over the rows testRow(0), testRow(1), …, by the name of the combination.
 	Answers map[string][]Token `json:"answers"`
 }
@@ -34,12 +36,15 @@ func newGolden(t *testing.T) golden {
 		Note: goldenNote,
 		Keys: map[string]string{
 			"utility, smollm2, 0.5": hex.EncodeToString(key[:]),
+			"window of 3, the same": hexKey(Scope{Window: 3}.Key([]byte("the owner's secret"), "smollm2", 0.5)),
 			"focus, seed 42":        hexKey(FocusKey(42)),
 			"focus, seed 42, 1":     hexKey(FocusKey(42).entry(1)),
 		},
 		Context: []Token{1, 9690, 198, 2683, 359},
 		Noise:   map[Token]float64{},
-		Answers: map[string][]Token{},
+
+		WindowNoise: map[Token]float64{},
+		Answers:     map[string][]Token{},
 	}
 	var context chain
 	for _, token := range g.Context {
@@ -48,6 +53,10 @@ func newGolden(t *testing.T) golden {
 	f := mustField(t, key, &context)
 	for _, token := range []Token{0, 1, 2, 3, 4, 4095, 4096, 49151, 262143} {
 		g.Noise[token] = f.at(token)
+	}
+	u := windowUtility(t, 3, g.Context[:3], g.Context[3:])
+	for token := range g.Noise {
+		g.WindowNoise[token] = u.field.at(token)
 	}
 	for name, p := range combinations() {
 		s := mustNew(t, p, 1000)
@@ -83,16 +92,22 @@ func TestGolden(t *testing.T) {
 			t.Errorf("key %q is %s, want %s", name, got.Keys[name], key)
 		}
 	}
-	checkSameKeys(t, "noise", got.Noise, want.Noise)
-	for token, e := range want.Noise {
-		if !near(got.Noise[token], e, 1e-12) { // another processor may round otherwise
-			t.Errorf("ε(%d) = %.17g, want %.17g", token, got.Noise[token], e)
-		}
-	}
+	checkNoise(t, "noise", got.Noise, want.Noise)
+	checkNoise(t, "noise in a window", got.WindowNoise, want.WindowNoise)
 	checkSameKeys(t, "answers", got.Answers, want.Answers)
 	for name, tokens := range want.Answers {
 		if !slices.Equal(got.Answers[name], tokens) {
 			t.Errorf("answer %q is %v, want %v", name, got.Answers[name], tokens)
+		}
+	}
+}
+
+func checkNoise(t *testing.T, name string, got, want map[Token]float64) {
+	t.Helper()
+	checkSameKeys(t, name, got, want)
+	for token, e := range want {
+		if !near(got[token], e, 1e-12) { // another processor may round otherwise
+			t.Errorf("%s: ε(%d) = %.17g, want %.17g", name, token, got[token], e)
 		}
 	}
 }

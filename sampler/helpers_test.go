@@ -66,6 +66,14 @@ func sampleSize(n int) int {
 	return n
 }
 
+// drawCount is sampleSize for draws by the million, of which the race detector sees a tenth.
+func drawCount(n int) int {
+	if raceEnabled {
+		n /= 10
+	}
+	return sampleSize(n)
+}
+
 // sigmas is how many standard errors a statistic may be off. The seeds are fixed, so a test that passes does so always;
 // a bound of 4 says that the seed is no unusual one (chance 6·10⁻⁵).
 const sigmas = 4

@@ -25,12 +25,15 @@ func logSoftmax(row []float32) []float64 {
 func TestLogprobsDescribeTheModulatedRow(t *testing.T) {
 	const vocab = 3000
 	for name, p := range combinations() {
+		if p.Utility.Scope.Window > 0 {
+			continue // refuses them
+		}
 		p.Logprobs, p.TopLogprobs = true, 20
 		s := mustNew(t, p, vocab)
 		for step := range 10 {
 			row := testRow(uint64(step), vocab)
 			c := mustSample(t, s, row)
-			want := logSoftmax(row)
+			want := logSoftmax(s.view.all())
 			if !near(c.Logprob, want[c.Token], 1e-10) {
 				t.Fatalf("%s: token %d has %.12g, want %.12g", name, c.Token, c.Logprob, want[c.Token])
 			}

@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -103,23 +105,55 @@ func noises(t *testing.T, k Key, n int) []float64 {
 	return all[:n]
 }
 
-func TestNoiseMoments(t *testing.T) {
-	e := noises(t, FocusKey(1), sampleSize(20_000_000))
-	n := float64(len(e))
-	var sum, squares, abs float64
-	for _, x := range e {
-		sum += x
-		squares += x * x
-		abs += math.Abs(x)
+// draws calls see with all noise of n deviates or a little more, made on all processors; each has a key and a tally of its own.
+func draws[T any](t *testing.T, n int, see func(tally *T, row []float32)) (tallies []T, drawn int) {
+	t.Helper()
+	const vocab = 1 << 16
+	workers := runtime.GOMAXPROCS(0)
+	rows := (n + workers*vocab - 1) / (workers * vocab)
+	tallies = make([]T, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		var context chain
+		f := mustRowField(t, FocusKey(uint64(w)), &context)
+		wg.Go(func() {
+			row, none := make([]float32, vocab), make([]uint64, vocab/64)
+			for i := range rows {
+				clear(row)
+				f.add(row, 1, none)
+				see(&tallies[w], row)
+				context.push(Token(i))
+			}
+		})
 	}
+	wg.Wait()
+	return tallies, workers * rows * vocab
+}
+
+func TestNoiseMoments(t *testing.T) {
+	type moments struct{ sum, squares, abs float64 }
+	tallies, drawn := draws(t, drawCount(10_000_000), func(m *moments, row []float32) {
+		for _, x := range row {
+			m.sum += float64(x)
+			m.squares += float64(x) * float64(x)
+			m.abs += math.Abs(float64(x))
+		}
+	})
+	var all moments
+	for _, m := range tallies {
+		all.sum += m.sum
+		all.squares += m.squares
+		all.abs += m.abs
+	}
+	n := float64(drawn)
 	// Standard errors for N(0,1): mean 1/√n; mean square √(2/n); mean |ε| √((1-2/π)/n) about √(2/π).
 	for _, c := range []struct {
 		name            string
 		got, want, each float64
 	}{
-		{"mean", sum / n, 0, 1},
-		{"variance", squares / n, 1, math.Sqrt2},
-		{"half-normal mean", abs / n, math.Sqrt(2 / math.Pi), math.Sqrt(1 - 2/math.Pi)},
+		{"mean", all.sum / n, 0, 1},
+		{"variance", all.squares / n, 1, math.Sqrt2},
+		{"half-normal mean", all.abs / n, math.Sqrt(2 / math.Pi), math.Sqrt(1 - 2/math.Pi)},
 	} {
 		if !near(c.got, c.want, sigmas*c.each/math.Sqrt(n)) {
 			t.Errorf("%s of %g draws is %.6f, want %.6f ± %.2g", c.name, n, c.got, c.want, sigmas*c.each/math.Sqrt(n))
@@ -127,21 +161,36 @@ func TestNoiseMoments(t *testing.T) {
 	}
 }
 
+// TestNoiseTails counts what lies beyond some bounds on either side, among 10⁸ draws.
 func TestNoiseTails(t *testing.T) {
-	e := noises(t, FocusKey(2), sampleSize(20_000_000))
-	for _, bound := range []float64{1, 2, 3, 4, 4.5} {
-		p := math.Erfc(bound/math.Sqrt2) / 2 // P(ε > bound), and P(ε < -bound)
-		above, below := 0, 0
-		for _, x := range e {
-			if x > bound {
-				above++
+	bounds := [...]float32{1, 2, 3, 4, 4.5, 5}
+	type tally struct{ above, below [len(bounds)]int }
+	tallies, drawn := draws(t, drawCount(100_000_000), func(c *tally, row []float32) {
+		for _, x := range row {
+			if x > -bounds[0] && x < bounds[0] {
+				continue
 			}
-			if x < -bound {
-				below++
+			for i, b := range bounds {
+				if x > b {
+					c.above[i]++
+				} else if x < -b {
+					c.below[i]++
+				} else {
+					break
+				}
 			}
 		}
-		want := p * float64(len(e))
+	})
+	for i, bound := range bounds {
+		above, below := 0, 0
+		for _, c := range tallies {
+			above += c.above[i]
+			below += c.below[i]
+		}
+		p := math.Erfc(float64(bound)/math.Sqrt2) / 2 // P(ε > bound), and P(ε < -bound)
+		want := p * float64(drawn)
 		tol := sigmas * math.Sqrt(want*(1-p)) // binomial
+		t.Logf("beyond %gσ: %d and %d of %d, want %.1f ± %.1f", bound, above, below, drawn, want, tol)
 		if !near(float64(above), want, tol) || !near(float64(below), want, tol) {
 			t.Errorf("%d draws above %gσ and %d below -%gσ, want %.1f ± %.1f", above, bound, below, bound, want, tol)
 		}
@@ -191,6 +240,7 @@ func TestNoiseIndependence(t *testing.T) {
 		{"tokens of neighbour chunks", e[:n], e[chunkTokens : n+chunkTokens]},
 		{"one token in consecutive steps", e[:n], e[vocab : n+vocab]},
 		{"two σ of one model", e[:n], noises(t, UtilityKey([]byte("secret"), "model", 1), n)},
+		{"a window of the model", e[:n], noises(t, Scope{Window: 8}.Key([]byte("secret"), "model", 0.5), n)},
 		{"two models", e[:n], noises(t, UtilityKey([]byte("secret"), "model 2", 0.5), n)},
 		{"two secrets", e[:n], noises(t, UtilityKey([]byte("secret 2"), "model", 0.5), n)},
 		{"utility and focus", e[:n], noises(t, seed, n)},
@@ -226,7 +276,9 @@ func TestKeysDiffer(t *testing.T) {
 	for _, secret := range []string{"", "a", "ab"} {
 		for _, model := range []string{"", "b", "bc", "bc\x00"} {
 			for _, sigma := range []float64{0.5, 1, math.Nextafter(1, 2)} {
-				add(fmt.Sprintf("utility %q %q %v", secret, model, sigma), UtilityKey([]byte(secret), model, sigma))
+				for _, window := range []int{0, 1, 8} {
+					add(fmt.Sprintf("utility %q %q %v %d", secret, model, sigma, window), Scope{window}.Key([]byte(secret), model, sigma))
+				}
 			}
 		}
 	}

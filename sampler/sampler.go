@@ -50,17 +50,22 @@ func New(p Params, vocab int) (*Sampler, error) {
 		report:    newReport(&p, vocab),
 		audit:     newAudit(&p, vocab),
 	}
-	s.lone = p.Temperature > 0 && s.selection.heap != nil && len(p.Bias) == 0 && !s.penalties.any() && len(p.Focus)+len(p.Spans) == 0 && p.Mask == nil
 	s.modulated, _ = p.Observer.(RowObserver)
 	for t, b := range p.Bias {
 		s.bias = append(s.bias, biased{t, b})
 	}
 	slices.SortFunc(s.bias, func(a, b biased) int { return cmp.Compare(a.token, b.token) })
+	s.lone = s.selection.heap != nil && !s.moves() && p.Mask == nil
 	if err := s.addNoise(); err != nil {
 		return nil, err
 	}
 	s.p.Bias, s.p.Focus, s.p.Spans = nil, nil, nil
 	return s, nil
+}
+
+// moves reports whether a stage after the first may move single logits.
+func (s *Sampler) moves() bool {
+	return len(s.bias) > 0 || s.penalties.any() || len(s.p.Focus)+len(s.p.Spans) > 0
 }
 
 // addNoise makes the noise of utility and focus. What has σ = 0 gets none.
@@ -69,7 +74,11 @@ func (s *Sampler) addNoise() error {
 	if err != nil {
 		return err
 	}
-	s.view = newView(s.vocab, utility)
+	most := 0
+	if s.moves() {
+		most = s.vocab
+	}
+	s.view = newView(s.vocab, most, utility)
 	moved := &marks{}
 	for i, f := range s.p.Focus {
 		if f.Sigma == 0 && f.Strength == 0 {

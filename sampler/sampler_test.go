@@ -332,6 +332,9 @@ func combinations() map[string]Params {
 	return map[string]Params{
 		"zero":             {},
 		"greedy_utility":   {Utility: all.Utility},
+		"greedy_window":    {Utility: Utility{Sigma: 0.5, Key: Scope{Window: 3}.Key([]byte("s"), "m", 0.5), Scope: Scope{Window: 3}}},
+		"greedy_pinned":    {Utility: Utility{Sigma: 2, Key: all.Utility.Key, Pinned: []Token{1, 2, 3}, End: []Token{4, 5}, EndNoise: EndKept}},
+		"top_k_utility":    {Utility: all.Utility, Temperature: 1, TopK: 10, Seed: 7},
 		"greedy_focus":     {Focus: all.Focus, FocusKey: all.FocusKey},
 		"greedy_logprobs":  {Logprobs: true, TopLogprobs: 20},
 		"greedy_penalties": {FrequencyPenalty: 2, PresencePenalty: 2, RepeatPenalty: 1.5, RepeatLastN: -1},

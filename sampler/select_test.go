@@ -66,7 +66,7 @@ func softmax(row []float32, ids []Token, temperature float64) []float64 {
 // survivors runs stages 7 to 10 and returns what is left.
 func survivors(t *testing.T, p Params, row []float32) (candidates, *selection) {
 	t.Helper()
-	v := newView(len(row), nil)
+	v := newView(len(row), 0, nil)
 	if _, err := v.survey(row, make([]ranked, 0, 1)); err != nil {
 		t.Fatal(err)
 	}

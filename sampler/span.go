@@ -91,7 +91,7 @@ func (s *Sampler) newSpans() error {
 		if err != nil {
 			return err
 		}
-		e.twin = newView(s.vocab, utility)
+		e.twin = newView(s.vocab, s.vocab, utility)
 		for _, t := range p.Without {
 			e.see(t, true)
 		}

@@ -8,7 +8,7 @@ type utility struct {
 	// upper is σ times the largest noise that the leading byte of a uniform allows.
 	upper [256]float64
 	// settled has a bit per token; whole says that all are settled.
-	settled []uint64
+	settled bitset
 	whole   bool
 	exact   *uint64 // counts the noise values computed
 
@@ -38,7 +38,7 @@ func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility,
 	if err != nil {
 		return nil, err
 	}
-	u := &utility{field: f, window: w, sigma: p.Sigma, settled: make([]uint64, (vocab+63)/64), exact: exact}
+	u := &utility{field: f, window: w, sigma: p.Sigma, settled: newBitset(vocab), exact: exact}
 	for hi := range u.upper {
 		u.upper[hi] = p.Sigma * normal(uint32(hi)<<wordBits+(1<<wordBits-1))
 	}
@@ -71,28 +71,37 @@ func (u *utility) begin() {
 		u.window.refresh()
 	}
 	for _, t := range u.exempt.list {
-		u.settled[t/64] |= 1 << (t % 64)
+		u.settled.add(t)
 	}
 }
 
-func (u *utility) isSettled(t Token) bool { return u.whole || u.settled[t/64]>>(t%64)&1 != 0 }
+func (u *utility) isSettled(t Token) bool { return u.whole || u.settled.has(t) }
+
+// bitset is a set of tokens, a bit each.
+type bitset []uint64
+
+func newBitset(vocab int) bitset { return make(bitset, (vocab+63)/64) }
+
+func (b bitset) has(t Token) bool { return b[t/64]>>(t%64)&1 != 0 }
+func (b bitset) add(t Token)      { b[t/64] |= 1 << (t % 64) }
+func (b bitset) remove(t Token)   { b[t/64] &^= 1 << (t % 64) }
 
 // tokenSet is a set that never changes; the zero value is empty.
 type tokenSet struct {
 	list []Token // each once
-	bits []uint64
+	bits bitset
 }
 
-func (s *tokenSet) has(t Token) bool { return s.bits != nil && s.bits[t/64]>>(t%64)&1 != 0 }
+func (s *tokenSet) has(t Token) bool { return s.bits != nil && s.bits.has(t) }
 
 func (s *tokenSet) add(tokens []Token, vocab int) {
 	if s.bits == nil && len(tokens) > 0 {
-		s.bits = make([]uint64, (vocab+63)/64)
+		s.bits = newBitset(vocab)
 	}
 	for _, t := range tokens {
 		if !s.has(t) {
 			s.list = append(s.list, t)
-			s.bits[t/64] |= 1 << (t % 64)
+			s.bits.add(t)
 		}
 	}
 }

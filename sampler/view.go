@@ -16,18 +16,19 @@ type view struct {
 	lead    []ranked // the first-ranked of the tokens not set since it was found: one, or none if no logit is finite
 	stale   bool     // lead must be found again
 	changed []Token  // the tokens set since, each once
-	isSet   marks    // the same as a set
+	isSet   bitset   // the same as a set
 	err     error    // ErrNotFinite, once a logit was set to NaN or +Inf
 
 	noise *utility // nil without
 	one   [1]ranked
 }
 
-func newView(vocab int, noise *utility) view {
+// newView returns a view of rows of vocab logits, of which most different ones may be set without an allocation.
+func newView(vocab, most int, noise *utility) view {
 	return view{
 		lead:    make([]ranked, 0, 1),
-		changed: make([]Token, 0, vocab),
-		isSet:   marks{at: make([]uint32, vocab)},
+		changed: make([]Token, 0, most),
+		isSet:   newBitset(vocab),
 		noise:   noise,
 	}
 }
@@ -55,8 +56,10 @@ func (v *view) survey(row []float32, h []ranked) ([]ranked, error) {
 
 // unset forgets what was set.
 func (v *view) unset() {
+	for _, t := range v.changed {
+		v.isSet.remove(t)
+	}
 	v.changed = v.changed[:0]
-	v.isSet.clear()
 	v.stale = false
 }
 
@@ -74,7 +77,8 @@ func (v *view) set(t Token, z float32) {
 		v.err = ErrNotFinite
 	}
 	v.row[t] = z
-	if v.isSet.add(t) {
+	if !v.isSet.has(t) {
+		v.isSet.add(t)
 		v.changed = append(v.changed, t)
 	}
 }
@@ -165,7 +169,7 @@ func (v *view) settle(t Token, hi byte) float32 {
 		z = min(noisy(v.row[t], u.sigma, min(e, u.rawNoise)), math.Nextafter32(u.ceiling, negativeInfinity))
 	}
 	v.row[t] = z
-	u.settled[t/64] |= 1 << (t % 64)
+	u.settled.add(t)
 	*u.exact++
 	return z
 }
