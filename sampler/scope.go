@@ -39,6 +39,19 @@ func (s Scope) Key(secret []byte, model string, sigma float64) Key {
 	return derive(secret, appendModel(msg, model, sigma))
 }
 
+// Fingerprint is that of a prompt under a key of utility noise, in [0, 2^FingerprintBits). Two prompts with the same one, and
+// the same last tokens, have the same noise in a window.
+func Fingerprint(k Key, prompt []Token) (int, error) {
+	w, err := newWindow(1, k)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range prompt {
+		w.prompt(t)
+	}
+	return int(w.fingerprint()), nil
+}
+
 // window is the history of a bounded scope. Its context is
 //
 //	SHA-256(fingerprint ‖ the last min(h, n) of the n tokens so far)
