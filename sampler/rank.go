@@ -19,6 +19,9 @@ func compareRank(a, b ranked) int {
 	return int(a.at) - int(b.at)
 }
 
+// compareID orders by place.
+func compareID(a, b ranked) int { return int(a.at) - int(b.at) }
+
 // leaders fills h[:0] with the cap(h) first-ranked finite logits, as a heap whose root ranks last of them; see
 // [view.leaders] for a row that is not settled.
 func leaders(logits []float32, h []ranked) []ranked {

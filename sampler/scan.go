@@ -15,7 +15,11 @@ var negativeInfinity = float32(math.Inf(-1))
 type scan struct {
 	view *view
 	heap []ranked // the first-ranked so far, up to its capacity; the root ranks last
-	skip *marks   // tokens to leave out; may be nil
+	// floor takes the place of the root where all logits from it on are wanted; the heap is then a list in no order.
+	floor    float32
+	floored  bool
+	overflow bool   // the list was too short
+	skip     *marks // tokens to leave out; may be nil
 
 	bar   float32 // what is not above it is of no interest
 	reach float64 // the largest noise of the tokens that the bar is for
@@ -181,7 +185,7 @@ func (s *scan) consider(t Token, z float32, hi byte) {
 		if s.fresh && u.capped.has(t) {
 			return // its noise depends on the model's best token; see exceptions
 		}
-		if len(s.heap) == cap(s.heap) && float32(float64(z)+u.upper[hi]) < s.heap[0].logit {
+		if root, full := s.root(); full && float32(float64(z)+u.upper[hi]) < root {
 			return
 		}
 		z = s.view.settle(t, hi)
@@ -193,6 +197,16 @@ func (s *scan) consider(t Token, z float32, hi byte) {
 func (s *scan) offer(t Token, z float32) {
 	r := ranked{z, int32(t)}
 	switch {
+	case s.floored:
+		if z < s.floor || s.overflow {
+			return
+		}
+		if s.overflow = len(s.heap) == cap(s.heap); s.overflow {
+			s.bar = float32(math.Inf(1)) // nothing more is wanted
+			return
+		}
+		s.heap = append(s.heap, r)
+		return
 	case len(s.heap) < cap(s.heap):
 		s.heap = append(s.heap, r)
 		siftUp(s.heap)
@@ -205,12 +219,25 @@ func (s *scan) offer(t Token, z float32) {
 	s.reset()
 }
 
+// root is the logit that a token must reach, if there is one.
+func (s *scan) root() (float32, bool) {
+	if s.floored {
+		return s.floor, true
+	}
+	if len(s.heap) < cap(s.heap) {
+		return 0, false
+	}
+	return s.heap[0].logit, true
+}
+
 // reset computes the bar anew: the largest logit that noise of at most reach leaves below the root of a full heap. Without
 // noise it is the root itself, which an equal logit with a higher id does not outrank.
 func (s *scan) reset() {
 	s.noisy = negativeInfinity
-	if len(s.heap) == cap(s.heap) {
-		root := s.heap[0].logit
+	if s.overflow {
+		return
+	}
+	if root, full := s.root(); full {
 		if s.view.noise == nil || s.view.noise.whole {
 			s.noisy = root
 		} else {

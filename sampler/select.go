@@ -22,6 +22,12 @@ type scale struct {
 // depth is (best-z)/T ≥ 0.
 func (s scale) depth(z float32) float64 { return (s.best - float64(z)) * s.rate }
 
+// floor is a logit below all those of at most a depth, but hardly.
+func (s scale) floor(depth float64) float32 {
+	z := float32(s.best - depth/s.rate)
+	return math.Nextafter32(math.Nextafter32(z, negativeInfinity), negativeInfinity)
+}
+
 // minTemperature keeps 1/T finite. Far above it already all weights but those of the largest logits are 0.
 const minTemperature = 1e-300
 
@@ -62,6 +68,8 @@ func bucketEnd(b int) float64 {
 // selection is the scratch of stages 8 to 11.
 type selection struct {
 	heap   []ranked  // top-k: capacity k
+	near   []ranked  // min-p alone: the tokens within depth of the best, where they are few
+	depth  float64   // min-p: the largest depth that stays
 	logits []float32 // survivors of a truncation
 	ids    []Token
 	mass   []float64 // top-p: weight per bucket
@@ -83,27 +91,46 @@ func newSelection(p *Params, vocab int) selection {
 	if n < vocab || p.nucleus() || p.MinP > 0 {
 		s.logits, s.ids = make([]float32, 0, n), make([]Token, 0, n)
 	}
+	if p.MinP > 0 {
+		s.depth = -math.Log(p.MinP)
+		if n == vocab && !p.nucleus() {
+			s.near = make([]ranked, 0, vocab/nearShare)
+		}
+	}
 	if p.nucleus() {
 		s.mass, s.edge = make([]float64, buckets), make([]ranked, 0, n)
 	}
 	return s
 }
 
+// nearShare is the share of the vocabulary up to which tokens are looked for one by one.
+const nearShare = 8
+
 // nucleus reports whether top-p can remove anything.
 func (p Params) nucleus() bool { return p.TopP > 0 && p.TopP < 1 }
 
 // topK makes the k first-ranked tokens candidates; k is the heap's capacity, and without a heap all are. With filled, the
-// heap holds them already.
+// heap holds them already. What min-p will remove anyway, without top-p in between, it may leave out.
 func (s *selection) topK(v *view, to scale, filled bool) candidates {
 	if s.heap == nil {
+		if s.near != nil {
+			if list, ok := v.from(to.floor(s.depth), s.near); ok {
+				return s.listed(list, to)
+			}
+		}
 		return candidates{logits: v.all(), scale: to}
 	}
 	if !filled {
 		s.heap = v.leaders(s.heap)
 	}
-	slices.SortFunc(s.heap, func(a, b ranked) int { return int(a.at) - int(b.at) })
+	slices.SortFunc(s.heap, compareID)
+	return s.listed(s.heap, to)
+}
+
+// listed makes candidates of a list in ascending order of ids.
+func (s *selection) listed(list []ranked, to scale) candidates {
 	c := candidates{logits: s.logits[:0], ids: s.ids[:0], scale: to}
-	for _, r := range s.heap {
+	for _, r := range list {
 		c.logits, c.ids = append(c.logits, r.logit), append(c.ids, Token(r.at))
 	}
 	return c

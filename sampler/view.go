@@ -1,6 +1,9 @@
 package sampler
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // view is a row as the stages see it: after stage 1, but with the noise of a token computed only where somebody looks. A token
 // that has its noise is settled; for the others the row holds the raw logit. Every value, and every order of tokens, that
@@ -136,6 +139,17 @@ func (v *view) leaders(h []ranked) []ranked {
 		v.err = err
 	}
 	return s.heap
+}
+
+// from fills list[:0] with the tokens whose logit is at least floor, in ascending order. It is false if there are more than the
+// list has room for.
+func (v *view) from(floor float32, list []ranked) ([]ranked, bool) {
+	s := scan{view: v, heap: list[:0], floor: floor, floored: true}
+	if err := s.run(); err != nil {
+		v.err = err
+	}
+	slices.SortFunc(s.heap, compareID)
+	return s.heap, !s.overflow
 }
 
 // all settles every token and returns the row.
