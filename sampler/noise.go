@@ -60,9 +60,8 @@ type field struct {
 	block   cipher.Block
 	in, out [aes.BlockSize]byte
 
-	bytes    [aes.BlockSize]byte // the block of the byte plane that was used last
-	bytesOf  int                 // its number, token/16, or -1
-	bytesFor [contextBytes]byte  // its context
+	bytes   [aes.BlockSize]byte // the block of the byte plane that was used last
+	bytesOf int                 // its number, token/16, or -1
 }
 
 func newField(k Key, context *chain) (*field, error) { return newFieldAt(k, context.digest()) }
@@ -75,9 +74,14 @@ func newFieldAt(k Key, context *digest) (*field, error) {
 	return &field{context: context, block: block, bytesOf: -1}, nil
 }
 
+// load turns to the context as it is now, for hi and complete.
+func (f *field) load() {
+	copy(f.in[:contextBytes], f.context[:])
+	f.bytesOf = -1
+}
+
 // encrypt makes a block of a plane: the one of a token, where the plane has n tokens a block.
 func (f *field) encrypt(out *[aes.BlockSize]byte, plane byte, t Token, n int) {
-	copy(f.in[:contextBytes], f.context[:])
 	f.in[contextBytes] = plane + byte(t/chunkTokens)
 	binary.BigEndian.PutUint32(f.in[nonceBytes:], uint32(firstCounter+int(t)%chunkTokens/n))
 	f.block.Encrypt(out[:], f.in[:])
@@ -85,10 +89,9 @@ func (f *field) encrypt(out *[aes.BlockSize]byte, plane byte, t Token, n int) {
 
 // hi is the leading byte of a token's uniform.
 func (f *field) hi(t Token) byte {
-	if int(t)/aes.BlockSize != f.bytesOf || f.bytesFor != [contextBytes]byte(f.context[:contextBytes]) {
+	if int(t)/aes.BlockSize != f.bytesOf {
 		f.encrypt(&f.bytes, 0, t, aes.BlockSize)
 		f.bytesOf = int(t) / aes.BlockSize
-		f.bytesFor = [contextBytes]byte(f.context[:contextBytes])
 	}
 	return f.bytes[t%aes.BlockSize]
 }
@@ -104,7 +107,10 @@ func (f *field) complete(t Token, hi byte) uint32 {
 func join(hi byte, word uint32) uint32 { return uint32(hi)<<wordBits | word>>(32-wordBits) }
 
 // uniform is the uniform of one token.
-func (f *field) uniform(t Token) uint32 { return f.complete(t, f.hi(t)) }
+func (f *field) uniform(t Token) uint32 {
+	f.load()
+	return f.complete(t, f.hi(t))
+}
 
 // at is ε(token) ~ N(0,1).
 func (f *field) at(t Token) float64 { return normal(f.uniform(t)) }

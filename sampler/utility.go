@@ -70,6 +70,7 @@ func (u *utility) begin() {
 	if u.window != nil {
 		u.window.refresh()
 	}
+	u.field.load()
 	for _, t := range u.exempt.list {
 		u.settled.add(t)
 	}
