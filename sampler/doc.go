@@ -32,20 +32,24 @@
 //
 // # Noise is a function
 //
-// The noise ε(key, context, token) is a pure function: AES under the key, of the hash of all tokens so far and the
-// token's id (see noise.go). It reads nothing else and has no state that a draw could advance. Therefore neither the
+// The noise ε(key, context, token) is a pure function: AES under the key, of a hash of the context and the token's id (see
+// noise.go); the context of utility noise is all tokens so far, or what a [Scope] says. It reads nothing else and has no state that a draw could advance. Therefore neither the
 // batch in which a row was computed, nor the order of calls, nor a repetition of the request changes it, and the caller's
 // seed cannot: it starts the generator of stage 11, and utility and focus have keys from separate domains, [UtilityKey] and
 // [FocusKey].
 //
 // # Cost
 //
-// With V tokens in the vocabulary, every step checks the row and finds its largest logit: two passes of comparisons. On top of
-// that come, where they are asked for,
+// A step makes one pass over the row, which checks it, finds the model's best token and, with utility noise, the first-ranked
+// one: where a token cannot win whatever its noise is, none is computed (see view.go and scan.go). On top of that come, where they
+// are asked for,
 //
-//   - utility, and a focus on all: one evaluation of the noise per token, dense; the most expensive stages
-//   - a focus on words, bias and penalties: as much as they have distinct tokens
-//   - top-k: a pass with a heap of k, and one to collect
+//   - bias, penalties, a focus on words: as much as they have distinct tokens, and a second pass where they touch the
+//     first-ranked one
+//   - a mask: a second pass
+//   - the noise of the whole row, about as expensive as a pass of exponentials: for a draw without top-k, unless min-p alone
+//     keeps few tokens, for log-probabilities, reports, spans and a focus on all
+//   - top-k: its heap, in the first pass where no later stage moves a logit, else in one of its own
 //   - top-p: over what top-k left, a pass of exponentials and one to collect; only the bucket of logits in which the nucleus
 //     ends is sorted
 //   - the draw: a pass of exponentials over what is left

@@ -34,6 +34,11 @@ const (
 // cubic is a + bt + ct² + dt³; t runs through [0, 1) in the tail, and through the integers [0, 2^centerShift) in the center.
 type cubic struct{ a, b, c, d float64 }
 
+// at rounds after every operation, as the conversions say, so that processors with fused ones agree with the others.
+func (k *cubic) at(t float64) float64 {
+	return k.a + float64(t*(k.b+float64(t*(k.c+float64(t*k.d)))))
+}
+
 var (
 	centerTable = tabulateCenter()
 	tailTable   = tabulateTail()
@@ -58,7 +63,7 @@ func inTail(hi byte) bool { return hi-tailBytes >= 256-2*tailBytes }
 func center(u uint32) float64 {
 	k := &centerTable[u>>centerShift%centers]
 	t := float64(int32(u & (1<<centerShift - 1)))
-	return k.a + t*(k.b+t*(k.c+t*k.d))
+	return k.at(t)
 }
 
 // tail is normal for any uniform. It is odd about their middle.
@@ -79,7 +84,7 @@ func lowerQuantile(u uint32) float64 {
 	bits := math.Float64bits(p)
 	k := &tailTable[bits>>indexShift%(octaves*segments)]
 	t := math.Float64frombits(bits<<segmentBits&(1<<mantissaBits-1)|one) - 1
-	return k.a + t*(k.b+t*(k.c+t*k.d))
+	return k.at(t)
 }
 
 // hermite fits a segment of width w, in units of probability, to the exact quantile at its ends p and p+w and to the slope

@@ -32,7 +32,7 @@ type scan struct {
 
 // throng is how many tokens of a chunk are looked at one by one, at the cost of a block each, before the chunk's bytes are
 // made at once.
-const throng = chunkTokens / 32
+const throng = chunkTokens / 64
 
 // run returns ErrNotFinite, or nil.
 func (s *scan) run() error {
