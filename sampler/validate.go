@@ -38,6 +38,8 @@ func (p Params) Validate(vocab int) error {
 		return &DomainError{"utility.window", p.Utility.Scope.Window, fmt.Sprintf("in [0, %d]", maxWindow)}
 	case p.Utility.EndNoise < EndModulated || p.Utility.EndNoise > EndKept:
 		return &DomainError{"utility.end", int(p.Utility.EndNoise), "modulated, exempt or kept"}
+	case p.Report && p.Utility.windowed():
+		return &DomainError{"report", true, "false: under noise in a window, two rows would share it and their difference would show"}
 	case p.Logprobs && p.Utility.windowed():
 		return &DomainError{"logprobs", true, "false: under noise in a window, two rows would share it and their difference would show"}
 	case p.TopLogprobs < 0 || p.TopLogprobs > maxTopLogprobs:

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write docs/composition.md anew")
 
 const (
 	compositionDoc = "../../docs/composition.md"
-	composeTokens  = 8
+	composeTokens  = 6
 	composeSlots   = 32
 )
 
@@ -60,9 +60,9 @@ func (p *pairing) parts() []int {
 	return []int{p.a, p.b}
 }
 
-// excluded says why two features are no pair.
+// excluded says that two features are no pair.
 func excluded(a, b int) bool {
-	return a != b && slices.Contains(features[a].excludes, features[b].name)
+	return slices.Contains(features[a].excludes, features[b].name) || slices.Contains(features[b].excludes, features[a].name)
 }
 
 // pairings are all cases, each asked for twice where a seed tells the two apart.
@@ -96,7 +96,7 @@ func (c *composition) pairing(t *testing.T, a, b int) *pairing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Prompt, r.MaxTokens, r.Name = tokens, composeTokens, p.name()
+	r.Prompt, r.MaxTokens, r.Name = tokens[len(c.start):], composeTokens, p.name()
 	// What truncates shows only where something is drawn.
 	if greedy := features[a].name == "temperature 0" || features[b].name == "temperature 0"; !greedy && (truncates(a) || truncates(b)) {
 		r.Params.Temperature = 1
@@ -104,6 +104,7 @@ func (c *composition) pairing(t *testing.T, a, b int) *pairing {
 	for _, i := range p.parts() {
 		features[i].apply(c, r)
 	}
+	r.Prompt = slices.Concat(c.start, r.Prompt)
 	p.witness = &witness{sigma: r.Params.Utility.Sigma}
 	r.Params.Observer = p.witness
 	return p
@@ -118,13 +119,18 @@ func truncates(i int) bool {
 func (c *composition) answer(t *testing.T, cases []*pairing) ([]composed, map[string]sampler.Counts) {
 	t.Helper()
 	const room = 64
-	cfg := llama.Config{Slots: composeSlots, Context: room, Batch: 512, Queue: len(cases)}
+	places := 0 // a span takes a second one
+	for _, p := range cases {
+		places += 1 + len(p.request.Params.Spans)
+	}
+	cfg := llama.Config{Slots: composeSlots, Context: room, Batch: 512, Queue: places}
 	e := llama.New(c.model, decoder(t, c.model, DecoderOptions{Slots: cfg.Slots, Context: cfg.Context, Batch: cfg.Batch}), cfg)
 	answers := make([]composed, len(cases))
 	var asking sync.WaitGroup
+	waiting := 0
 	for i, p := range cases {
 		asking.Go(func() { answers[i] = ask(t.Context(), e, p) })
-		for e.Stats().Queued <= i {
+		for waiting += 1 + len(p.request.Params.Spans); e.Stats().Queued < waiting; {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
@@ -387,7 +393,7 @@ A new stage of the pipeline, or a new field of a request, fails the test until i
 		}
 		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", i+1, f.name, f.wire, strings.Join(stages, ", "))
 	}
-	b.WriteString("\n✓: holds. R: holds, and counts for the retention. –: excluded, both set one field. On the diagonal a feature alone.\n\n|  |")
+	b.WriteString("\n✓: holds. R: holds, and counts for the retention. –: excluded, because both set one field or the one refuses the other. On the diagonal a feature alone.\n\n|  |")
 	for i := range features {
 		fmt.Fprintf(&b, " %d |", i+1)
 	}
@@ -403,7 +409,7 @@ A new stage of the pipeline, or a new field of a request, fails the test until i
 }
 
 func cell(a, b int, failed map[[2]int]bool) string {
-	utility := slices.Contains(features[a].fields, "Params.Utility.Sigma") || slices.Contains(features[b].fields, "Params.Utility.Sigma")
+	utility := strings.HasPrefix(features[a].name, "utility") || strings.HasPrefix(features[b].name, "utility")
 	switch {
 	case excluded(a, b):
 		return "–"

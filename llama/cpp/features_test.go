@@ -49,6 +49,17 @@ var features = []feature{
 		holds: func(_ *composition, r *llama.Request, a *composed) error { return flipsAreSeen(r, a) },
 	},
 	{
+		name: "utility in a window", wire: "the owner's", stages: []int{1}, fields: []string{"Params.Utility.Scope.Window"},
+		// With noise that two prompts may share, nothing but text is told about rows: sampler refuses the last two.
+		excludes: []string{"utility", "logprobs", "report"},
+		apply: func(_ *composition, r *llama.Request) {
+			u := &r.Params.Utility
+			u.Sigma, u.Scope.Window = composeSigma, 4
+			u.Key = u.Scope.Key([]byte("a secret of this test"), "smollm2", composeSigma)
+		},
+		holds: func(_ *composition, r *llama.Request, a *composed) error { return flipsAreSeen(r, a) },
+	},
+	{
 		name: "pinned control tokens", wire: "always", stages: []int{1}, fields: []string{"Params.Utility.Pinned"},
 		apply: func(c *composition, r *llama.Request) { r.Params.Utility.Pinned = c.controls },
 		holds: func(c *composition, r *llama.Request, a *composed) error {
@@ -104,6 +115,15 @@ var features = []feature{
 	{
 		name: "focus on all", wire: "aim.focus[].all", stages: []int{4}, fields: []string{"Params.Focus[].All"},
 		apply: func(c *composition, r *llama.Request) { c.focus(r, sampler.Focus{All: true, Sigma: 0.5}) },
+	},
+	{
+		name: "span focus", wire: "aim.focus[].span", stages: []int{4},
+		fields: []string{"Params.Spans[].Without", "Params.Spans[].Strength", "Params.Spans[].Pieces", "Params.Spans[].Fixed"},
+		apply:  func(c *composition, r *llama.Request) { c.span(r, "Think of water and boats.", 0.8) },
+	},
+	{
+		name: "span focus, away", wire: "aim.focus[].strength < 0", stages: []int{4}, fields: []string{"Params.Spans[].Strength"},
+		apply: func(c *composition, r *llama.Request) { c.span(r, "Answer in rhymes.", -1) },
 	},
 	{
 		name: "mask", wire: "grammar", stages: []int{5}, fields: []string{"Params.Mask"},
@@ -200,6 +220,25 @@ func (c *composition) focus(r *llama.Request, f sampler.Focus) {
 	r.Params.FocusKey = sampler.FocusKey(3)
 }
 
+// span puts a text before the prompt and focuses on it.
+func (c *composition) span(r *llama.Request, text string, strength float64) {
+	tokens, err := c.model.Tokenize([]llama.Part{{Text: text}}, false)
+	if err != nil {
+		panic(err) // the texts are the test's own
+	}
+	for i := range r.Params.Spans {
+		s := &r.Params.Spans[i]
+		s.Without = slices.Concat(tokens, s.Without)
+	}
+	s, err := llama.NewSpan(c.model, text, slices.Concat(c.start, r.Prompt), strength)
+	if err != nil {
+		panic(err)
+	}
+	r.Params.Spans = append(r.Params.Spans, s)
+	r.Params.FocusKey = sampler.FocusKey(3)
+	r.Prompt = slices.Concat(tokens, r.Prompt)
+}
+
 // lowerCase is a mask that allows a set of tokens.
 type lowerCase struct{ allowed []bool }
 
@@ -219,7 +258,7 @@ func (m *lowerCase) Accept(sampler.Token) {}
 // flips are counted.
 func flipsAreSeen(r *llama.Request, a *composed) error {
 	p := r.Params
-	if p.Temperature > 0 || p.Mask != nil || len(p.Bias)+len(p.Focus)+len(r.Forced) > 0 || p.FrequencyPenalty+p.PresencePenalty+p.RepeatPenalty > 0 {
+	if p.Temperature > 0 || p.Mask != nil || len(p.Bias)+len(p.Focus)+len(p.Spans)+len(r.Forced) > 0 || p.FrequencyPenalty+p.PresencePenalty+p.RepeatPenalty > 0 {
 		return nil
 	}
 	flips := uint64(0)
@@ -354,7 +393,8 @@ type composition struct {
 	ends     []sampler.Token
 	banned   sampler.Token
 	forced   []sampler.Token
-	allowed  []bool // by the mask
+	start    []sampler.Token // what the model wants before a prompt
+	allowed  []bool          // by the mask
 	surfaces map[string][][]sampler.Token
 }
 
@@ -378,6 +418,10 @@ func newComposition(t *testing.T, m *Model) *composition {
 			t.Fatal(err)
 		}
 		return tokens
+	}
+	var err error
+	if c.start, err = m.Tokenize(nil, true); err != nil {
+		t.Fatal(err)
 	}
 	c.banned, c.forced = tokenize(bannedWord)[0], tokenize(" and one")
 	for _, word := range []string{"river", "people"} {
