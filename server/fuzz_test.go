@@ -29,6 +29,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Add([]byte(chatBody("x", `"sigmas": [0, 1.5, 1e2], "levels": [1, 0.5], "aim": {"report": {"tokens": true}}`)))
+	f.Add([]byte(chatBody("x", `"strengths": [-1, 0.5], "aim": {"focus": [{"text": ["water"], "strength": 1}, {"span": "x", "strength": 0.5}]}`)))
 	f.Add([]byte(`{"prompt": "x", "top_n": 100, "sigmas": [1], "aim": {"report": true, "focus": [{"all": true, "sigma": 2}]}}`))
 	parsers := []func(*object) (*call, error){s.api.parseChat, s.api.parseCompletion, s.api.parsePreview, s.api.parseSweep}
 	f.Fuzz(func(t *testing.T, body []byte) {

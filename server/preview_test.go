@@ -4,17 +4,13 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"aim/llama"
 	"aim/sampler"
 )
 
-const (
-	previewPath = "/v1/aim/preview"
-	sweepPath   = "/v1/aim/sweep"
-)
+const previewPath = "/v1/aim/preview"
 
 // previewed is a preview as clients read it.
 type previewed struct {
@@ -176,77 +172,5 @@ func TestBadPreviews(t *testing.T) {
 		{`{}`, "messages", codeMissing, 400},
 	} {
 		s.do(t, "POST", previewPath, c.body).is(t, c.body, c.status, c.param, c.code)
-	}
-}
-
-// TestSweep: each point is answered as a request with that setting is, in every form.
-func TestSweep(t *testing.T) {
-	s := start(t, options{dial: &fakeDial{}})
-	const fields = `"temperature": 0.8, "seed": 5, "max_tokens": 15`
-	points := []string{`{"level": 1}`, `{"level": 0.75}`, `{"sigma": 0.5}`, `{"sigma": 6}`}
-	sigmas := []float64{0, 2.5, 0.5, 6}
-	for path, body := range map[string]string{chatPath: chatBody("x", fields+`%`), textPath: `{"prompt": "x", ` + fields + `%}`} {
-		sweep := func(more string) response {
-			return s.do(t, "POST", sweepPath, strings.Replace(body, "%", `, "levels": [1, 0.75], "sigmas": [0.5, 6]`+more, 1)).ok(t)
-		}
-		whole := sweep(``)
-		streamed := assemble(t, sweep(`, "stream": true`))
-		c, r := decode[completion](t, whole.body), reportOf(t, whole.body)
-		if len(c.Choices) != 4 || len(r.Choices) != 4 || r.Sigma != nil || r.Level != nil {
-			t.Fatalf("answer %s", whole.body)
-		}
-		texts := map[string]bool{}
-		for i, p := range points {
-			one := s.do(t, "POST", path, strings.Replace(body, "%", `, "aim": {"report": true, "utility": `+p+`}`, 1)).ok(t)
-			want := one.text(t)
-			texts[want] = true
-			if got := c.Choices[i].Message.Content + c.Choices[i].Text; got != want || streamed.text[i] != want {
-				t.Errorf("%s %s: %q, streamed %q, want %q", path, p, got, streamed.text[i], want)
-			}
-			got, alone := r.Choices[i], reportOf(t, one.body)
-			if *got.Sigma != sigmas[i] || *got.Level != 1-sigmas[i]/10 || got.Steps != alone.Steps || *got.KL != *alone.KL || *got.Flips != *alone.Flips {
-				t.Errorf("%s %s: %s, want %s", path, p, got.raw, alone.raw)
-			}
-		}
-		if len(texts) < 3 {
-			t.Errorf("%s: all points say the same, so the test shows nothing", path)
-		}
-	}
-}
-
-func TestBadSweeps(t *testing.T) {
-	s := start(t, options{sigma: 2, level: 0.8, dial: &fakeDial{}, engine: llama.Config{Slots: 2, Context: 64, Batch: 64, Queue: 4}})
-	for _, c := range []struct {
-		fields, param, code string
-		status              int
-		says                string
-	}{
-		{``, "levels", codeMissing, 400, "levels is required, or sigmas"},
-		{`"sigmas": []`, "levels", codeMissing, 400, "at least one"},
-		{`"sigmas": 1`, "sigmas", codeType, 400, "must be an array"},
-		{`"sigmas": [1, "2"]`, "sigmas[1]", codeType, 400, "must be a number"},
-		{`"sigmas": [1, null]`, "sigmas[1]", codeType, 400, "not null"},
-		{`"sigmas": [1, -1]`, "sigmas[1]", codeValue, 400, "sigmas[1] is -1, must be in [0, 100]"},
-		{`"sigmas": [101]`, "sigmas[0]", codeValue, 400, "is 101"},
-		{`"levels": [0]`, "levels[0]", codeValue, 400, "in (0, 1]"},
-		{`"levels": [0.5, 1.1]`, "levels[1]", codeValue, 400, "is 1.1"},
-		{`"levels": [0.5, 0.1]`, "levels[1]", codeValue, 400, "levels[1] is 0.1, must be in [0.2, 1]"},
-		{`"sigmas": [` + strings.Repeat("1,", 16) + `1]`, "sigmas", codeValue, 400, "to 17, the most is 16"},
-		{`"levels": [1, 1], "sigmas": [` + strings.Repeat("1,", 14) + `1]`, "sigmas", codeValue, 400, "to 17"},
-		{`"sigmas": [1, 2, 3, 4, 5, 6, 7]`, "sigmas[6]", codeValue, 400, "the server can hold 6"},
-		{`"sigmas": [1], "n": 2`, "n", codeValue, 400, "must be 1"},
-		{`"sigmas": [1], "aim": {"utility": {"sigma": 1}}`, "aim.utility", codeValue, 400, "cannot be combined"},
-		{`"sigmas": [2, 1], "model": "fake/imposed"`, "sigmas[1]", "utility_imposed", 403, "sigmas[1] is 1, the model fake/imposed imposes at least 2"},
-		{`"levels": [0.9], "model": "fake/imposed"`, "levels[0]", "utility_imposed", 403, "at most 0.8"},
-		{`"sigmas": [1], "top_p": 2`, "top_p", codeValue, 400, "in [0, 1]"},
-	} {
-		for _, stream := range []string{``, `, "stream": true`} {
-			fields := c.fields + stream
-			r := s.do(t, "POST", sweepPath, chatBody("x", strings.TrimPrefix(fields, ", ")))
-			r.is(t, fields, c.status, c.param, c.code)
-			if !strings.Contains(r.body, c.says) {
-				t.Errorf("%s: %s does not say %q", fields, r.body, c.says)
-			}
-		}
 	}
 }

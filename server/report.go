@@ -57,6 +57,8 @@ type figures struct {
 type choiceReport struct {
 	Index int `json:"index"`
 	dialSetting
+	// Strength is that of a sweep's point, where it has one.
+	Strength *float64 `json:"strength,omitempty"`
 	figures
 	Tokens []tokenReport `json:"tokens,omitempty"`
 }
@@ -120,6 +122,9 @@ func (r *reporter) field() *aimField {
 	for i, one := range r.reports {
 		total.Merge(one.Report)
 		list[i] = choiceReport{Index: i, dialSetting: r.call.setting(i), figures: newFigures(one.Report, raw)}
+		if r.call.points != nil {
+			list[i].Strength = r.call.points[i].strength
+		}
 		if r.call.report.tokens {
 			for _, step := range one.Tokens {
 				list[i].Tokens = append(list[i].Tokens, r.token(step, raw))

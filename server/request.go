@@ -159,11 +159,12 @@ func (c *call) requests() []llama.Request {
 		r.Params.Spans = p.spans
 		r.Params.FocusKey = c.seed.focusKey(p.tokens, r.Params.Focus, p.spans...)
 		for i := range c.n {
-			r.Params.Seed = c.seed.choice(i)
-			if c.points != nil { // which differ in nothing else
-				r.Params.Seed, r.Params.Utility = c.seed.choice(0), c.points[i].utility
+			one := r
+			one.Params.Seed = c.seed.choice(i)
+			if c.points != nil {
+				c.points[i].apply(&one, c.seed)
 			}
-			list = append(list, r)
+			list = append(list, one)
 		}
 	}
 	return list

@@ -5,31 +5,34 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
+	"aim/llama"
 	"aim/sampler"
 )
 
 // maxPoints bounds the points of a sweep.
 const maxPoints = 16
 
-// sweep serves POST /v1/aim/sweep: the same prompt at several settings of the utility dial, side by side in the engine's
-// batches. Its answer is that of the endpoint whose request it extends, with a choice for each point; the report says which is
+// sweep serves POST /v1/aim/sweep: the same prompt at several settings of a dial, side by side in the engine's batches. Its answer is that of the endpoint whose request it extends, with a choice for each point; the report says which is
 // which.
 func (s *Server) sweep(c *gin.Context) { s.complete(c, s.parseSweep) }
 
-// point is a setting of the utility dial.
+// point is a setting of the utility dial or of focus.
 type point struct {
 	// param is where the request has it, e.g. "levels[1]".
 	param string
 	asked asked
+	// strength takes the place of all strengths in aim.focus; nil leaves them.
+	strength *float64
 	// utility is what is in force, set by impose.
 	utility sampler.Utility
 }
 
-// parseSweep reads a request of one of the other endpoints, with levels, sigmas or both.
+// parseSweep reads a request of one of the other endpoints, with levels, sigmas, strengths or several of them.
 func (s *Server) parseSweep(o *object) (*call, error) {
 	points := o.points()
 	c, remake, err := s.parseEither(o)
@@ -39,8 +42,8 @@ func (s *Server) parseSweep(o *object) (*call, error) {
 	if err := c.single("a sweep, which has a choice for each point"); err != nil {
 		return nil, err
 	}
-	if c.utility != (asked{}) {
-		return nil, invalid("aim.utility", codeValue, "aim.utility cannot be combined with levels and sigmas, which stand for it")
+	if err := c.settle(points); err != nil {
+		return nil, err
 	}
 	params, cfg := c.request.Params, c.model.Engine.Config()
 	for _, p := range points {
@@ -63,7 +66,7 @@ func (s *Server) parseSweep(o *object) (*call, error) {
 
 // points reads levels and sigmas; there is at least one point, or an error.
 func (o *object) points() (points []point) {
-	for _, name := range []string{"levels", "sigmas"} {
+	for _, name := range []string{"levels", "sigmas", "strengths"} {
 		list := o.array(name)
 		if len(list) > maxPoints-len(points) {
 			o.failValue(name, "brings the number of points to %d, the most is %d", len(points)+len(list), maxPoints)
@@ -75,18 +78,70 @@ func (o *object) points() (points []point) {
 			if kindOf(raw) == "null" || json.Unmarshal(raw, value) != nil {
 				o.failType(p.param, "a number", raw)
 			}
-			if name == "sigmas" {
-				p.asked.sigma = value
-			} else if p.asked.level = value; !(*value > 0 && *value <= 1) {
-				o.failValue(p.param, "is %v, must be in (0, 1]", *value)
+			switch name {
+			case "sigmas":
+				p.asked.sigma = value // the sampler knows the bounds
+			case "levels":
+				p.asked.level = value
+				if !(*value > 0 && *value <= 1) {
+					o.failValue(p.param, "is %v, must be in (0, 1]", *value)
+				}
+			case "strengths":
+				p.strength = value
+				if !(*value >= -1 && *value <= 1) {
+					o.failValue(p.param, "is %v, must be in [-1, 1]", *value)
+				}
 			}
 			points = append(points, p)
 		}
 	}
 	if len(points) == 0 {
-		o.fail(invalid("levels", codeMissing, "levels is required, or sigmas: at least one number"))
+		o.fail(invalid("levels", codeMissing, "levels is required, or sigmas or strengths: at least one number"))
 	}
 	return points
+}
+
+// settle makes sure that what the points set is there to be set, and gives those of focus the request's own utility.
+func (c *call) settle(points []point) error {
+	for i := range points {
+		p := &points[i]
+		switch {
+		case p.strength == nil:
+			if c.utility != (asked{}) {
+				return invalid("aim.utility", codeValue, "aim.utility cannot be combined with levels and sigmas, which stand for it")
+			}
+		case !c.strong():
+			return invalid(p.param, codeValue, "%s needs entries of aim.focus with a strength, for which it stands; that of a span must be above 0", p.param)
+		default:
+			p.asked = c.utility
+		}
+	}
+	return nil
+}
+
+// strong says that some entry of focus has a strength, and that all of them can be given another.
+func (c *call) strong() bool {
+	words := slices.ContainsFunc(c.request.Params.Focus, func(f sampler.Focus) bool { return f.Words != nil })
+	raised := !slices.ContainsFunc(c.spans, func(s span) bool { return s.strength <= 0 }) // others lack what raising needs
+	return (words || len(c.spans) > 0) && raised
+}
+
+// apply makes r, which answers a prompt, the request of the point. Points differ in nothing else.
+func (p *point) apply(r *llama.Request, seed seed) {
+	r.Params.Seed, r.Params.Utility = seed.choice(0), p.utility
+	if p.strength == nil {
+		return
+	}
+	r.Params.Focus, r.Params.Spans = slices.Clone(r.Params.Focus), slices.Clone(r.Params.Spans)
+	for i := range r.Params.Focus {
+		if f := &r.Params.Focus[i]; f.Words != nil {
+			f.Strength = *p.strength
+		}
+	}
+	for i := range r.Params.Spans {
+		r.Params.Spans[i].Strength = *p.strength
+	}
+	r.Params.FocusKey = seed.focusKey(r.Prompt, r.Params.Focus, r.Params.Spans...)
 }
 
 // imposePoints sets the utility in force at each point.
@@ -109,7 +164,7 @@ func (p *point) named(err error) error {
 		return err
 	}
 	e := *asAPIError(err)
-	if strings.HasPrefix(e.param, "aim.utility.") {
+	if p.strength == nil && strings.HasPrefix(e.param, "aim.utility.") {
 		e.message = strings.Replace(e.message, e.param, p.param, 1)
 		e.param = p.param
 	}

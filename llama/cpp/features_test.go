@@ -3,6 +3,7 @@ package cpp
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -115,6 +116,23 @@ var features = []feature{
 	{
 		name: "focus on all", wire: "aim.focus[].all", stages: []int{4}, fields: []string{"Params.Focus[].All"},
 		apply: func(c *composition, r *llama.Request) { c.focus(r, sampler.Focus{All: true, Sigma: 0.5}) },
+	},
+	{
+		name: "focus by strength", wire: "aim.focus[].strength", stages: []int{4},
+		fields: []string{"Params.Focus[].Words", "Params.Focus[].Strength", "Params.FocusKey"},
+		apply: func(c *composition, r *llama.Request) {
+			c.focus(r, sampler.Focus{Words: c.words["music"], Strength: 0.8})
+		},
+	},
+	{
+		name: "focus by strength, away", wire: "aim.focus[].strength < 0", stages: []int{4}, fields: []string{"Params.Focus[].Strength"},
+		apply: func(c *composition, r *llama.Request) { c.focus(r, sampler.Focus{Words: c.words["was"], Strength: -1}) },
+		holds: func(_ *composition, _ *llama.Request, a *composed) error {
+			if banned.MatchString(a.text) {
+				return fmt.Errorf("%q holds the word that strength -1 keeps out", a.text)
+			}
+			return nil
+		},
 	},
 	{
 		name: "span focus", wire: "aim.focus[].span", stages: []int{4},
@@ -238,6 +256,9 @@ func (c *composition) span(r *llama.Request, text string, strength float64) {
 	r.Params.FocusKey = sampler.FocusKey(3)
 	r.Prompt = slices.Concat(tokens, r.Prompt)
 }
+
+// banned is the word that a strength of -1 keeps out.
+var banned = regexp.MustCompile(`(?i)\bwas\b`)
 
 // lowerCase is a mask that allows a set of tokens.
 type lowerCase struct{ allowed []bool }
@@ -396,11 +417,12 @@ type composition struct {
 	start    []sampler.Token // what the model wants before a prompt
 	allowed  []bool          // by the mask
 	surfaces map[string][][]sampler.Token
+	words    map[string]sampler.Words
 }
 
 func newComposition(t *testing.T, m *Model) *composition {
 	t.Helper()
-	c := &composition{model: m, allowed: make([]bool, m.Vocab()), surfaces: map[string][][]sampler.Token{}}
+	c := &composition{model: m, allowed: make([]bool, m.Vocab()), surfaces: map[string][][]sampler.Token{}, words: map[string]sampler.Words{}}
 	for tok := range sampler.Token(m.Vocab()) {
 		switch m.Kind(tok) {
 		case llama.Control:
@@ -430,6 +452,12 @@ func newComposition(t *testing.T, m *Model) *composition {
 			t.Fatal(err)
 		}
 		c.surfaces[word] = surfaces
+	}
+	lexicon := llama.NewLexicon(m)
+	for _, word := range []string{"music", "was"} {
+		if c.words[word], err = lexicon.Words([]string{word}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return c
 }
