@@ -158,6 +158,24 @@ func TestReportDescribesTheSteps(t *testing.T) {
 	}
 }
 
+// TestForcedStepsCountOnce: where a span and words both change the best token, that is one step.
+func TestForcedStepsCountOnce(t *testing.T) {
+	const vocab, steps = 50, 40
+	s := mustNew(t, Params{
+		Spans: []Span{{Without: []Token{1}, Strength: -1}}, Focus: []Focus{{Targets: [][]Token{{3}, {4}}, Sigma: 40}}, Report: true,
+	}, vocab)
+	for i := range uint64(steps) {
+		c, err := s.Sample(testRow(i, vocab), testRow(i+1000, vocab))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Accept(c.Token)
+	}
+	if c, r := s.Counts(), s.Report(); c.Forced > steps || c.Forced < steps/2 || c.Forced != r.Forced {
+		t.Errorf("%d steps, %d of them forced, %d by the report", steps, c.Forced, r.Forced)
+	}
+}
+
 // TestReportOfAnUnmodulatedAnswer: it is exactly nothing.
 func TestReportOfAnUnmodulatedAnswer(t *testing.T) {
 	s := mustNew(t, Params{Temperature: 1, TopP: 0.9, Report: true}, 300)

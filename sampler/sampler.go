@@ -159,14 +159,16 @@ func (s *Sampler) modulate(row []float32, twins [][]float32) (Token, error) {
 	if err := s.applyUtility(row); err != nil { // 1
 		return 0, err
 	}
-	s.applyBias(&s.view)                        // 2
-	s.penalties.apply(&s.view)                  // 3
+	s.applyBias(&s.view)       // 2
+	s.penalties.apply(&s.view) // 3
+	forced := s.counts.Forced
 	if err := s.applySpans(twins); err != nil { // 4, and 1 to 3 for the twins
 		return 0, err
 	}
-	s.applyFocus()            // 4
-	s.applyMask()             // 5
-	top, err := s.view.best() // 6
+	s.applyFocus()                                   // 4
+	s.counts.Forced = min(s.counts.Forced, forced+1) // a step counts once
+	s.applyMask()                                    // 5
+	top, err := s.view.best()                        // 6
 	if err == nil {
 		s.show()
 	}

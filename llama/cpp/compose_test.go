@@ -243,8 +243,8 @@ func (c *composition) valid(a *composed) error {
 	switch {
 	case !utf8.ValidString(a.text):
 		return fmt.Errorf("it is not valid UTF-8")
-	case n < 1 || n > composeTokens || n != len(a.steps) || a.counts.Steps != uint64(n):
-		return fmt.Errorf("%d tokens, %d steps observed, %d counted", n, len(a.steps), a.counts.Steps)
+	case n < 1 || n > composeTokens || n != len(a.steps) || a.counts.Steps != uint64(n) || a.counts.Forced > uint64(n) || a.counts.Flips > uint64(n):
+		return fmt.Errorf("counts %+v, %d tokens, %d steps observed, %d counted", a.counts, n, len(a.steps), a.counts.Steps)
 	case a.finish == llama.FinishLength && n != composeTokens:
 		return fmt.Errorf("it ended for its length of %d tokens", n)
 	case a.finish == llama.FinishStop && !ended && len(a.sampled) > n:
