@@ -118,7 +118,7 @@ func TestImposedUtility(t *testing.T) {
 		``:                                     modulated(imposed),
 		`, "aim": {"focus": []}`:               modulated(imposed),
 		`, "aim": {"utility": {"sigma": 1.5}}`: modulated(imposed),
-		`, "aim": {"utility": {"sigma": 4}}`:   modulated(4),
+		`, "aim": {"utility": {"sigma": 4}}`:   modulated(4.242640687119286), // 1.5·2^(3/2)
 		// Neither a seed nor who asks changes the owner's noise.
 		`, "seed": 1, "user": "Ann"`: modulated(imposed),
 	} {
@@ -126,13 +126,43 @@ func TestImposedUtility(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", fields, got, want)
 		}
 	}
-	if modulated(imposed) == modulated(4) || modulated(imposed) == s.babble(t, 20, sampler.Params{}) {
+	if modulated(imposed) == modulated(4.242640687119286) || modulated(imposed) == s.babble(t, 20, sampler.Params{}) {
 		t.Error("modulation changes nothing, so the test shows nothing")
 	}
 	r := s.ask(t, "x", `"model": "fake/imposed", "aim": {"utility": {"sigma": 0}}`)
 	r.is(t, "lower", 403, "aim.utility.sigma", "utility_imposed")
 	if e := failed(t, r.body); e.Type != typePermission {
 		t.Errorf("type %s", e.Type)
+	}
+}
+
+// TestFewNoiseFields: however many σ a caller asks for, an imposed utility shows each row under few of them, which together tell
+// no more than two looks at the imposed one. Where nothing is imposed, σ is what was asked for.
+func TestFewNoiseFields(t *testing.T) {
+	const imposed = 0.75
+	m, free := &served{Model: Model{Sigma: imposed}}, &served{}
+	told := map[float64]float64{} // the precision of a look, in those at the imposed σ
+	last := 0.0
+	for i := range 100_000 {
+		asked := imposed + (maxSigma-imposed)*float64(i)/99_999
+		got := m.coarse(asked)
+		if !(got >= asked) || !(got <= asked*math.Sqrt2*(1+1e-12)) || got < last || got > maxSigma {
+			t.Fatalf("σ = %g becomes %g after %g", asked, got, last)
+		}
+		if again := m.coarse(got); again != got {
+			t.Fatalf("σ = %g becomes %g", got, again)
+		}
+		if free.coarse(asked) != asked {
+			t.Fatalf("σ = %g becomes %g where none is imposed", asked, free.coarse(asked))
+		}
+		last, told[got] = got, imposed*imposed/got/got
+	}
+	sum := 0.0
+	for _, p := range told {
+		sum += p
+	}
+	if told[imposed] != 1 || sum > 2.001 || len(told) < 10 {
+		t.Errorf("%d fields, which tell as much as %g looks", len(told), sum)
 	}
 }
 

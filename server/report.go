@@ -170,11 +170,11 @@ func (c *call) setting(i int) dialSetting {
 func (m *served) level(a asked, sigma float64) *float64 {
 	level := 1.0
 	switch {
-	case a.level != nil:
-		level = *a.level
 	case sigma == 0:
 	case m.Level > 0 && sigma == m.Sigma:
 		level = m.Level
+	case a.level != nil && m.Sigma == 0: // elsewhere σ is a coarse one
+		level = *a.level
 	default:
 		if m.Dial == nil {
 			return nil

@@ -35,7 +35,8 @@ type Model struct {
 	Template *chat.Template
 	// Created is told to clients.
 	Created time.Time
-	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it.
+	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it,
+	// and only to the next of a few coarse steps (see coarse).
 	Sigma float64
 	// Scope is what utility noise depends on; see [sampler.Scope]. Where it is a window, requests for log-probabilities, or
 	// for the prompt to be echoed, are refused while there is noise.

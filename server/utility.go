@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 
 	"aim/sampler"
 )
+
+// maxSigma is the largest σ there is, a bound of sampler.
+const maxSigma = 100
 
 // Dial turns levels into σ: the calibration of a model. A level u in (0, 1] asks that the model's own best token stays best at
 // the share u of all steps.
@@ -102,6 +106,7 @@ func (m *served) utility(ctx context.Context, a asked, secret []byte) (sampler.U
 	if err != nil {
 		return sampler.Utility{}, err
 	}
+	sigma = m.coarse(sigma)
 	return sampler.Utility{Sigma: sigma, Key: m.Scope.Key(secret, m.ID, sigma), Scope: m.Scope, EndNoise: m.EndNoise}, nil
 }
 
@@ -126,4 +131,23 @@ func (c *call) windowed(u sampler.Utility) error {
 		}
 	}
 	return nil
+}
+
+// coarse is the σ in force where a request may ask for sigma: itself on a model without an imposed one, elsewhere the next one of
+// σ₀·2^(k/2), k = 0, 1, 2, …, from the imposed σ₀ on. Each σ has noise of its own, so that who could choose it freely would get any
+// number of independent looks at one row and average the noise away. On this grid the variance doubles from one to the
+// next: all of them together tell no more of a row than two looks at σ₀, since Σ 2^-k = 2.
+func (m *served) coarse(sigma float64) float64 {
+	if m.Sigma == 0 || sigma <= m.Sigma {
+		return sigma
+	}
+	for k := 0; ; k++ {
+		step := math.Ldexp(m.Sigma, k/2)
+		if k%2 == 1 {
+			step *= math.Sqrt2
+		}
+		if step = min(step, maxSigma); step >= sigma || step == maxSigma {
+			return step
+		}
+	}
 }
