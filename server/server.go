@@ -1,5 +1,5 @@
 // Package server is the HTTP API: OpenAI's chat completions, completions and models, with the extension aim that
-// modulates an answer.
+// modulates an answer and tells what that did, and with /v1/aim/preview and /v1/aim/sweep, which show it before and side by side.
 //
 // A request goes through it in one direction: request.go and its neighbours make a call that can be generated of JSON,
 // policy.go bounds its modulation, generate.go runs its choices and merges what they yield, and a reply writes that as one
@@ -155,7 +155,7 @@ func (s *Server) Handler() http.Handler {
 }
 
 func (s *Server) root(c *gin.Context) {
-	c.String(http.StatusOK, "Aim serves language models over the OpenAI API and modulates them: POST /v1/chat/completions, /v1/completions; GET /v1/models, /health\n")
+	c.String(http.StatusOK, "Aim serves language models over the OpenAI API and modulates them: POST /v1/chat/completions, /v1/completions, /v1/aim/preview, /v1/aim/sweep; GET /v1/models, /health\n")
 }
 
 // health answers without asking an engine, which may be at work on a long prompt.

@@ -17,8 +17,8 @@ import (
 // maxPoints bounds the points of a sweep.
 const maxPoints = 16
 
-// sweep serves POST /v1/aim/sweep: the same prompt at several settings of a dial, side by side in the engine's batches. Its answer is that of the endpoint whose request it extends, with a choice for each point; the report says which is
-// which.
+// sweep serves POST /v1/aim/sweep: the same prompt at several settings of a dial, side by side in the engine's batches. Its
+// answer is that of the endpoint whose request it extends, with a choice for each point; the report says which is which.
 func (s *Server) sweep(c *gin.Context) { s.complete(c, s.parseSweep) }
 
 // point is a setting of the utility dial or of focus.
@@ -64,7 +64,7 @@ func (s *Server) parseSweep(o *object) (*call, error) {
 	return c, nil
 }
 
-// points reads levels and sigmas; there is at least one point, or an error.
+// points reads levels, sigmas and strengths; there is at least one point, or an error.
 func (o *object) points() (points []point) {
 	for _, name := range []string{"levels", "sigmas", "strengths"} {
 		list := o.array(name)
