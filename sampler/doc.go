@@ -57,5 +57,5 @@
 //   - a report: a copy of the raw row, three passes of which one has two exponentials per token, all of the noise and, where
 //     there is any, the integral of [Retention]
 //
-// New allocates the scratch that its parameters need, up to about 30 bytes per token; no later call allocates.
+// New allocates the scratch that its parameters need, up to about 30 bytes per token and 12 more for a report; no later call allocates.
 package sampler
