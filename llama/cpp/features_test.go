@@ -136,7 +136,7 @@ var features = []feature{
 	},
 	{
 		name: "span focus", wire: "aim.focus[].span", stages: []int{4},
-		fields: []string{"Params.Spans[].Without", "Params.Spans[].Strength", "Params.Spans[].Pieces", "Params.Spans[].Fixed"},
+		fields: []string{"Params.Spans[].Without", "Params.Spans[].Strength", "Params.Spans[].Pieces"},
 		apply:  func(c *composition, r *llama.Request) { c.span(r, "Think of water and boats.", 0.8) },
 	},
 	{
