@@ -146,10 +146,15 @@ type serverDial struct{ *calibrate.Dial }
 // Sigma implements [server.Dial].
 func (d serverDial) Sigma(ctx context.Context, level float64) (float64, error) {
 	sigma, err := d.Dial.Sigma(ctx, level)
-	if errors.Is(err, calibrate.ErrMeasuring) {
-		err = server.ErrCalibrating
+	domain := new(sampler.DomainError)
+	switch {
+	case err == nil, errors.As(err, &domain), errors.Is(err, llama.ErrClosed), ctx.Err() != nil:
+		return sigma, err
+	case errors.Is(err, calibrate.ErrMeasuring):
+		return 0, server.ErrCalibrating
 	}
-	return sigma, err
+	// What is wrong with an answer of the measurement, such as its length, is not wrong with the request.
+	return 0, fmt.Errorf("calibration failed: %v", err) //nolint:errorlint // hence not wrapped
 }
 
 // calibratingLine shows on a terminal how far a measurement is, and nothing elsewhere.

@@ -26,13 +26,17 @@ type Dial struct {
 
 // obtaining is one attempt to get the curve.
 type obtaining struct {
-	done  chan struct{} // closed when curve and err are set
+	done  chan struct{} // closed when the rest is set
 	curve *Curve
 	err   error
+	ended time.Time
 }
 
+// rest is how long a failure stands, so that no crowd of requests makes a model that cannot be measured try all the time.
+const rest = 10 * time.Second
+
 // Curve returns the curve, for which it waits at most Patience and as long as ctx allows: [ErrMeasuring] says that the work
-// goes on. An attempt that failed is told to all who waited for it, and who asks later starts another one.
+// goes on. An attempt that failed is told to all who waited for it, and who asks ten seconds later starts another one.
 func (d *Dial) Curve(ctx context.Context) (*Curve, error) {
 	run := d.start()
 	var impatient <-chan time.Time
@@ -63,7 +67,7 @@ func (d *Dial) start() *obtaining {
 	if d.run != nil {
 		select {
 		case <-d.run.done:
-			if d.run.err == nil {
+			if d.run.err == nil || time.Since(d.run.ended) < rest {
 				return d.run
 			}
 		default:
@@ -82,6 +86,7 @@ func (d *Dial) start() *obtaining {
 		if run.curve == nil && run.err == nil {
 			run.err = ErrNone
 		}
+		run.ended = time.Now()
 	}()
 	return run
 }

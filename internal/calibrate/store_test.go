@@ -168,7 +168,7 @@ func TestDialLosesPatience(t *testing.T) {
 	})
 }
 
-// TestDialTriesAgain after a failure, which all hear of who waited.
+// TestDialTriesAgain after a failure, which all hear of who waited or come soon after.
 func TestDialTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken, tries := errors.New("broken"), 0
@@ -189,6 +189,10 @@ func TestDialTriesAgain(t *testing.T) {
 			})
 		}
 		asking.Wait()
+		if _, err := d.Sigma(t.Context(), 0.5); !errors.Is(err, broken) || tries != 1 {
+			t.Errorf("at once: %v, tries %d", err, tries)
+		}
+		time.Sleep(rest)
 		if sigma, err := d.Sigma(t.Context(), 0.5); sigma != 1 || err != nil || tries != 2 {
 			t.Errorf("the second time: %g, %v, tries %d", sigma, err, tries)
 		}
