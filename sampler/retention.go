@@ -69,9 +69,14 @@ const stride = 3
 
 // retention is ∫ φ(x) Π Φ(x + gⱼ/σ) dx.
 func (c *crowd) retention() float64 {
+	const nothing = 1e-20 // what is left out is less than a hundred times this
 	p := 0.0
-	for k := 0; k < gridNodes; k += stride {
-		p += gridDensity(k) * c.behind(k)
+	for k := gridNodes - 1; k >= 0; k -= stride { // from where the crowd is surely behind, ever less
+		f := c.behind(k)
+		if f < nothing {
+			break
+		}
+		p += gridDensity(k) * f
 	}
 	return min(p*stride/gridPerUnit, 1)
 }

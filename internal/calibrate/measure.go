@@ -68,7 +68,7 @@ func Measure(ctx context.Context, s Subject, o Options) (*Curve, error) {
 		}
 	}
 	p := plan(len(prompts), o.Steps)
-	total, done := float64(pilotPrompts*pilotLength+p.answers*p.length), 0.0
+	total, done := float64(min(pilotPrompts, len(prompts))*pilotLength+p.answers*p.length), 0.0
 	tick := func(most int) func(int) {
 		return func(int) {
 			done += float64(most) // an answer that ended early is as much of the work
