@@ -65,6 +65,9 @@ const (
 	driftGrowth = 0.0105
 )
 
+// maxGroups bounds the rounds of the jackknife.
+const maxGroups = 64
+
 // estimate fits R at each σ. With u_i the level of the noise of answer i, and u = R(σ), what the answers would have
 // averaged under noise σ is the R for which
 //
@@ -72,7 +75,7 @@ const (
 //
 // where hᵢ is the reach of the answer, 1 unless it was cut short.
 //
-// The standard errors are by jackknife: all is estimated again without each prompt in turn.
+// The standard errors are by jackknife: all is estimated again without each prompt in turn. Prompts are numbered from 0.
 func estimate(sigmas []float64, answers []summary) (list []Point, drift float64, err error) {
 	if len(answers) == 0 || len(sigmas) < 2 {
 		return nil, 0, errors.New("too little was measured")
@@ -82,28 +85,25 @@ func estimate(sigmas []float64, answers []summary) (list []Point, drift float64,
 	for i := range points {
 		points[i] = Point{Sigma: sigmas[i], Retention: full[i]}
 	}
-	var prompts []int
-	seen := map[int]bool{}
+	prompts := map[int]bool{}
 	for _, a := range answers {
-		if !seen[a.prompt] {
-			seen[a.prompt] = true
-			prompts = append(prompts, a.prompt)
-		}
+		prompts[a.prompt] = true
 	}
-	n := float64(len(prompts))
-	for _, out := range prompts {
+	// So many prompts that each alone would take long are left out in groups.
+	groups := min(len(prompts), maxGroups)
+	if groups < 2 { // of one prompt nothing can be said
+		return falling(points), drift, nil
+	}
+	for out := range groups {
 		var rest []summary
 		for _, a := range answers {
-			if a.prompt != out {
+			if a.prompt%groups != out {
 				rest = append(rest, a)
 			}
 		}
-		if len(rest) == 0 {
-			break // of one prompt nothing can be said
-		}
 		without, _ := fit(sigmas, full, rest, 4)
 		for i, r := range without {
-			points[i].StdErr += (r - full[i]) * (r - full[i]) * (n - 1) / n
+			points[i].StdErr += (r - full[i]) * (r - full[i]) * float64(groups-1) / float64(groups)
 		}
 	}
 	for i := range points {

@@ -98,8 +98,13 @@ func Measure(ctx context.Context, s Subject, o Options) (*Curve, error) {
 	for _, a := range answers {
 		c.Steps += len(a.steps)
 	}
-	c.Points, c.Drift, err = estimate(sigmas, summarize(answers, p.length))
-	return c, err
+	if c.Points, c.Drift, err = estimate(sigmas, summarize(answers, p.length)); err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("noise does not change what this model says as it should: %w", err)
+	}
+	return c, nil
 }
 
 // key is that of the noise of all measurements: what is measured is the same whichever noise it was.
