@@ -67,7 +67,7 @@ the path of any other. Where the folder holds one model, no command needs to be 
 		Example: `  aim serve                          # the OpenAI API on 127.0.0.1:8080
   aim serve --level 0.9              # a model of lower quality from the same weights
   aim run                            # chat in the terminal
-  aim run --focus water=4 "Describe a summer day."
+  aim run --focus water=50% "Describe a summer day."
   echo "What is Go?" | aim run       # just the answer
   aim calibrate                      # what the levels of utility mean for a model
   aim models                         # what there is to serve`,

@@ -39,9 +39,9 @@ func newRun() *cobra.Command {
 terminal, it prints just the answer.
 
 In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such as /set level 0.9 and
-/set focus water 4 (a negative number lowers).`,
+/set focus water 50% (a negative number takes a word out).`,
 		Example: `  aim run
-  aim run --focus water=4 --focus sun=-4 "Describe a summer day."
+  aim run --focus water=50% --focus sun=-100% "Describe a summer day."
   echo "What is Go?" | aim run --temperature 0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneUtility(cmd.Flags()); err != nil {
@@ -65,7 +65,7 @@ In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such 
 
 func (o *runOptions) settingFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.System, "system", "", "instruction before the first turn")
-	f.StringArrayVar(&o.focus, "focus", nil, "word to raise, and by how much: water=4; a negative number lowers; may be repeated")
+	f.StringArrayVar(&o.focus, "focus", nil, "word to bring in, and by how much: water=50%; a negative number takes it out; water=4 raises it by noise of that σ; may be repeated")
 	floatVar(f, &o.Utility, "sigma", 0, "utility modulation: standard deviation of the noise on all logits", sigmaParams)
 	levelVar(f, &o.Level, "utility modulation by its effect: the share of steps at which the model's best token stays best, 1 is all")
 	floatVar(f, &o.Temperature, "temperature", 0.7, "0 takes the likeliest token", temperatureParams)

@@ -48,7 +48,11 @@ var settings = []setting{
 	{"utility", "σ", "the same by the noise on all logits: 0 none, 0.5 some, 3 much", number(func(set *Settings, v float64) {
 		set.Utility, set.Level = v, 0
 	})},
-	{"focus", "WORD σ", "raise a word, or with -σ lower it; 0 removes it; * is all words, none removes all", parseFocus},
+	{
+		"focus", "WORD S%",
+		"bring a word in, up to 100%, or with -S% take it out; a,b are two; none removes all; WORD σ is noise as in the paper, * all words",
+		parseFocus,
+	},
 	{"temperature", "T", "0 takes the likeliest token, 2 is wild", number(func(set *Settings, v float64) { set.Temperature = v })},
 	{"top_p", "P", "draw from the likeliest tokens that make up P; 1 from all", number(func(set *Settings, v float64) { set.TopP = v })},
 	{"max_tokens", "N", "longest answer; 0 for no limit", parseMaxTokens},
@@ -96,16 +100,21 @@ func parseFocus(args string) (func(*Settings), error) {
 	return func(set *Settings) { set.focus(f) }, err
 }
 
-// ParseFocus reads a word and its σ, apart by a space or "=": "water 4", "water=4", "fresh water -2".
+// ParseFocus reads a word and its strength in percent or its σ, apart by a space or "=": "water 50%", "food,bread=-100%",
+// "water 4", "fresh water -2".
 func ParseFocus(text string) (Focus, error) {
 	at := strings.LastIndexAny(text, " =")
 	if at > 0 {
 		word := strings.TrimSpace(text[:at])
-		if v, err := strconv.ParseFloat(text[at+1:], 64); err == nil && word != "" {
+		figure, percent := strings.CutSuffix(text[at+1:], "%")
+		if v, err := strconv.ParseFloat(figure, 64); err == nil && word != "" {
+			if percent {
+				return Focus{Text: word, Strength: v / 100}, nil
+			}
 			return Focus{Text: word, Sigma: v}, nil
 		}
 	}
-	return Focus{}, fmt.Errorf("%q is not a word and a number, such as: water 4", text)
+	return Focus{}, fmt.Errorf("%q is not a word and how much of it, such as: water 50%% or water 4", text)
 }
 
 func parseMaxTokens(args string) (func(*Settings), error) {

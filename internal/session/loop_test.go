@@ -74,14 +74,14 @@ func TestSet(t *testing.T) {
 	s := begin(t, Settings{})
 	shown, _ := converse(t, s,
 		"/set utility 0.5", "/set focus water 4", "/set focus fresh air -2", "/set focus * 0.2", "/set focus water 5",
-		"/set focus fresh air 0", "/set temperature 0.3", "/set top_p 0.9", "/set max_tokens 12", "/set seed 42",
+		"/set focus fresh air 0", "/set focus sun,sea -100%", "/set focus rain=25%", "/set focus snow 10%", "/set focus snow 0", "/set temperature 0.3", "/set top_p 0.9", "/set max_tokens 12", "/set seed 42",
 		"/set system be brief")
 	set := s.settings
 	if set.Utility != 0.5 || set.Temperature != 0.3 || set.TopP != 0.9 || set.MaxTokens != 12 || *set.Seed != 42 ||
-		set.System != "be brief" || !slices.Equal(set.Focus, []Focus{{"water", 5}, {"*", 0.2}}) {
+		set.System != "be brief" || !slices.Equal(set.Focus, []Focus{{Text: "water", Sigma: 5}, {Text: "*", Sigma: 0.2}, {Text: "sun,sea", Strength: -1}, {Text: "rain", Strength: 0.25}}) {
 		t.Errorf("settings %+v after\n%s", set, shown)
 	}
-	for _, want := range []string{"σ = 0.5", "water raised by 4", "fresh air lowered by 2", "* raised by 0.2", "be brief"} {
+	for _, want := range []string{"σ = 0.5", "water raised by 4", "fresh air lowered by 2", "* raised by 0.2", "sun,sea taken out to 100%", "rain brought in by 25%", "be brief"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("%q is not shown in\n%s", want, shown)
 		}
@@ -96,19 +96,22 @@ func TestCommandsSayWhatIsWrong(t *testing.T) {
 	s := begin(t, Settings{})
 	before := s.settings
 	for line, want := range map[string]string{
-		"/set utility much":    `"much" is not a number`,
-		"/set utility":         `"" is not a number`,
-		"/set utility -1":      "utility.sigma is -1",
-		"/set utility NaN":     "utility.sigma is NaN",
-		"/set temperature 9":   "temperature is 9, must be in [0, 2]",
-		"/set focus":           "such as: water 4",
-		"/set focus water":     "such as: water 4",
-		"/set focus 4":         "such as: water 4",
-		"/set focus water 1e9": "focus[0].sigma",
-		"/set max_tokens 1.5":  "not a whole number",
-		"/set seed -1":         "neither a whole number",
-		"/set color red":       "/set knows level, utility, focus",
-		"/frobnicate":          "no command /frobnicate",
+		"/set utility much":     `"much" is not a number`,
+		"/set utility":          `"" is not a number`,
+		"/set utility -1":       "utility.sigma is -1",
+		"/set utility NaN":      "utility.sigma is NaN",
+		"/set temperature 9":    "temperature is 9, must be in [0, 2]",
+		"/set focus":            "such as: water 50%",
+		"/set focus water":      "such as: water 50%",
+		"/set focus 4":          "such as: water 50%",
+		"/set focus water 1e9":  "focus[0].sigma",
+		"/set focus water 101%": "focus[0].strength is 1.01",
+		"/set focus ,sea 50%":   "a word is empty",
+		"/set focus water NaN%": "focus[0]",
+		"/set max_tokens 1.5":   "not a whole number",
+		"/set seed -1":          "neither a whole number",
+		"/set color red":        "/set knows level, utility, focus",
+		"/frobnicate":           "no command /frobnicate",
 	} {
 		shown, _ := converse(t, s, line)
 		if !strings.Contains(shown, want) {
@@ -137,11 +140,13 @@ func TestHelpListsEverything(t *testing.T) {
 
 func TestParseFocus(t *testing.T) {
 	for text, want := range map[string]Focus{
-		"water 4":       {"water", 4},
-		"water=4":       {"water", 4},
-		"fresh air -.5": {"fresh air", -0.5},
-		"a=b=2":         {"a=b", 2},
-		"日本 1":          {"日本", 1},
+		"water 4":       {Text: "water", Sigma: 4},
+		"water=4":       {Text: "water", Sigma: 4},
+		"fresh air -.5": {Text: "fresh air", Sigma: -0.5},
+		"a=b=2":         {Text: "a=b", Sigma: 2},
+		"日本 1":          {Text: "日本", Sigma: 1},
+		"water 50%":     {Text: "water", Strength: 0.5},
+		"a, b=-100%":    {Text: "a, b", Strength: -1},
 	} {
 		if got, err := ParseFocus(text); got != want || err != nil {
 			t.Errorf("ParseFocus(%q) = %v, %v", text, got, err)

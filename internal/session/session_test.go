@@ -129,7 +129,7 @@ func TestSeedMakesAnswersRepeatable(t *testing.T) {
 	}
 	for name, set := range map[string]Settings{
 		"utility": {Seed: &seed, Utility: 3},
-		"focus":   {Seed: &seed, Focus: []Focus{{"water", 20}}},
+		"focus":   {Seed: &seed, Focus: []Focus{{Text: "water", Sigma: 20}}},
 	} {
 		if other := answer(set); other == base {
 			t.Errorf("%s changes nothing", name)
@@ -138,7 +138,7 @@ func TestSeedMakesAnswersRepeatable(t *testing.T) {
 }
 
 func TestFocusRaises(t *testing.T) {
-	s := begin(t, Settings{MaxTokens: 40, Focus: []Focus{{"water", 40}}})
+	s := begin(t, Settings{MaxTokens: 40, Focus: []Focus{{Text: "water", Sigma: 40}}})
 	if got := strings.ToLower(ask(t, s, "babble")); !strings.Contains(got, "water") {
 		t.Errorf("raised water does not occur in %q", got)
 	}
@@ -153,9 +153,9 @@ func TestTarget(t *testing.T) {
 		all       bool
 		targets   int
 	}{
-		{Focus{"water", 4}, 4, sampler.Raise, false, 4}, // with and without a space, capitalized or not
-		{Focus{"water", -4}, 4, sampler.Lower, false, 4},
-		{Focus{"*", -0.5}, 0.5, sampler.Lower, true, 0},
+		{Focus{Text: "water", Sigma: 4}, 4, sampler.Raise, false, 4}, // with and without a space, capitalized or not
+		{Focus{Text: "water", Sigma: -4}, 4, sampler.Lower, false, 4},
+		{Focus{Text: "*", Sigma: -0.5}, 0.5, sampler.Lower, true, 0},
 	} {
 		got, err := s.target(c.focus)
 		if err != nil || got.Sigma != c.sigma || got.Direction != c.direction || got.All != c.all || len(got.Targets) != c.targets {
@@ -171,8 +171,8 @@ func TestNewRefusesWhatIsOutsideItsDomain(t *testing.T) {
 		"temperature":    {Temperature: 3},
 		"top_p":          {TopP: 2},
 		"max_tokens":     {MaxTokens: -1},
-		"focus[0].sigma": {Focus: []Focus{{"water", 1000}}},
-		`focus on ""`:    {Focus: []Focus{{"", 1}}},
+		"focus[0].sigma": {Focus: []Focus{{Text: "water", Sigma: 1000}}},
+		`focus on ""`:    {Focus: []Focus{{Text: "", Sigma: 1}}},
 	} {
 		cfg.Settings = set
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {

@@ -29,17 +29,25 @@ type Settings struct {
 	Seed *uint64
 }
 
-// Focus raises a word by half-normal noise of the given σ, or lowers it where Sigma is negative.
+// Focus raises a word by half-normal noise of the given σ, or lowers it where Sigma is negative; or it does either by Strength.
 type Focus struct {
-	// Text is a word, or "*" for all tokens.
+	// Text is a word, or "*" for all tokens. With a Strength it may be several words, apart by commas.
 	Text  string
 	Sigma float64
+	// Strength is in [-1, 1]; 0 leaves it to Sigma.
+	Strength float64
 }
 
 // all is the text of a Focus on all tokens.
 const all = "*"
 
 func (f Focus) String() string {
+	switch {
+	case f.Strength < 0:
+		return fmt.Sprintf("%s taken out to %g%%", f.Text, -100*f.Strength)
+	case f.Strength > 0:
+		return fmt.Sprintf("%s brought in by %g%%", f.Text, 100*f.Strength)
+	}
 	if f.Sigma < 0 {
 		return fmt.Sprintf("%s lowered by %g", f.Text, -f.Sigma)
 	}
@@ -107,6 +115,13 @@ func (s *Session) params(set Settings) (sampler.Params, error) {
 
 // target turns a word into its tokens.
 func (s *Session) target(f Focus) (sampler.Focus, error) {
+	if f.Strength != 0 {
+		words, err := s.cfg.Engine.Lexicon().Words(strings.Split(f.Text, ","))
+		if err != nil {
+			return sampler.Focus{}, err
+		}
+		return sampler.Focus{Words: words, Strength: f.Strength}, nil
+	}
 	target := sampler.Focus{Sigma: f.Sigma}
 	if f.Sigma < 0 {
 		target.Sigma, target.Direction = -f.Sigma, sampler.Lower
@@ -120,13 +135,14 @@ func (s *Session) target(f Focus) (sampler.Focus, error) {
 	return target, err
 }
 
-// focus sets the σ of a word; 0 removes it.
+// focus sets the σ or the strength of a word; 0 removes it.
 func (set *Settings) focus(f Focus) {
+	none := f.Sigma == 0 && f.Strength == 0
 	at := slices.IndexFunc(set.Focus, func(have Focus) bool { return have.Text == f.Text })
 	switch {
-	case at < 0 && f.Sigma != 0:
+	case at < 0 && !none:
 		set.Focus = append(set.Focus, f)
-	case at >= 0 && f.Sigma != 0:
+	case at >= 0 && !none:
 		set.Focus[at] = f
 	case at >= 0:
 		set.Focus = slices.Delete(set.Focus, at, at+1)
