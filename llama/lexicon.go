@@ -185,7 +185,7 @@ func (w *Words) goOn(pattern, n int, t sampler.Token) {
 func (w *Words) complete() {
 	for _, p := range w.set.Patterns() {
 		rest := make([][]sampler.Token, len(p.Text))
-		for n := range p.Text {
+		for n := range len(p.Text) {
 			for _, e := range w.lexicon.beginning(p.Text[n:]) {
 				if mayEnd(e.text[len(p.Text)-n:], p.Right) {
 					rest[n] = append(rest[n], e.token)

@@ -7,28 +7,26 @@ import "math"
 //	P = 1 − Π (2Φ(gᵢ/σ) − 1)
 //
 // for their gaps gᵢ to it, in logits, and σ ≥ 0. It rises with σ; where a gap is not positive it is 1.
-func Wins(gaps []float64, sigma float64) float64 { return 1 - stays(gaps, sigma) }
-
-// stays is Π (2Φ(gᵢ/σ) − 1) = Π erf(gᵢ/(σ√2)).
-func stays(gaps []float64, sigma float64) float64 {
-	product := 1.0
+func Wins(gaps []float64, sigma float64) float64 {
 	for _, g := range gaps {
 		if !(g > 0) {
-			return 0
-		}
-		if sigma > 0 {
-			product *= math.Erf(g / (sigma * math.Sqrt2))
+			return 1
 		}
 	}
-	return product
+	if sigma == 0 {
+		return 0
+	}
+	wins, _ := winsSlope(gaps, sigma)
+	return wins
 }
 
-// WinningSigma is the σ for which [Wins] is p, within a relative 10⁻⁶; p in (0, 1), and the gaps positive. Without gaps there is none, and
-// it is 0.
+// WinningSigma is the σ for which [Wins] is p, within a relative 10⁻⁶; p in (0, 1), and the gaps positive. Without gaps there
+// is none, and it is 0.
 //
-// One gap has the solution g/Φ⁻¹(1−p/2). It bounds that of several from above, for the smallest of them, and the solution
-// of n such gaps from below; between the bounds it is found by the Illinois form of false position (Dowell and Jarratt, BIT 11,
-// 1971) on log σ, where the function is close to a line.
+// One gap has the solution g/Φ⁻¹(1−p/2). That bounds the solution of several from above, taken for the smallest of them, and
+// the solution of n such gaps bounds it from below. Between the bounds Newton's method finds the zero of log P − log p in
+// log σ; log P is nearly concave there, so that it comes from below in a few steps. Where it would leave the bounds, they
+// are halved instead.
 func WinningSigma(gaps []float64, p float64) float64 {
 	if len(gaps) == 0 {
 		return 0
@@ -37,40 +35,47 @@ func WinningSigma(gaps []float64, p float64) float64 {
 	for _, g := range gaps {
 		least = min(least, g)
 	}
-	hi := least / deviate(p)
+	hi := math.Log(least / deviate(p))
 	if len(gaps) == 1 {
-		return hi
+		return least / deviate(p)
 	}
 	each := -math.Expm1(math.Log1p(-p) / float64(len(gaps))) // 1 − (1−p)^(1/n)
-	lo := least / deviate(each)
-	excess := func(x float64) float64 { return Wins(gaps, math.Exp(x)) - p }
-	a, b := math.Log(lo), math.Log(hi)
-	fa, fb := excess(a), excess(b)
-	if fa >= 0 {
-		return lo
-	}
-	const tolerance, most = 1e-6, 60
+	lo := math.Log(least / deviate(each))
+	const tolerance, most = 1e-7, 60
+	x := lo
 	for range most {
-		if b-a <= tolerance || fb <= 0 {
-			break
+		wins, slope := winsSlope(gaps, math.Exp(x))
+		if wins < p {
+			lo = max(lo, x)
+		} else {
+			hi = min(hi, x)
 		}
-		x := (a*fb - b*fa) / (fb - fa)
-		f := excess(x)
-		switch {
-		case f > 0:
-			if b-x <= tolerance && f < 1e-9 {
-				return math.Exp(x)
-			}
-			b, fb = x, f
-			fa /= 2
-		case f < 0:
-			a, fa = x, f
-			fb /= 2
-		default:
-			return math.Exp(x)
+		next := x - math.Log(wins/p)*wins/slope
+		if !(lo <= next && next <= hi) {
+			next = (lo + hi) / 2
+		}
+		if math.Abs(next-x) <= tolerance {
+			return math.Exp(next)
+		}
+		x = next
+	}
+	return math.Exp(x)
+}
+
+// winsSlope is P of [Wins] and its derivative by log σ, Π erf(uᵢ) · Σ 2uᵢ exp(−uᵢ²)/(√π erf(uᵢ)), for uᵢ = gᵢ/(σ√2).
+func winsSlope(gaps []float64, sigma float64) (wins, slope float64) {
+	// 1 − Π is lost to rounding where P is small: add up, token by token, what each wins of what is left.
+	left := 1.0
+	for _, g := range gaps {
+		u := g / (sigma * math.Sqrt2)
+		lost := math.Erfc(u)
+		wins += left * lost
+		left *= 1 - lost
+		if lost < 1 {
+			slope += 2 / math.SqrtPi * u * math.Exp(-u*u) / (1 - lost)
 		}
 	}
-	return math.Exp(b)
+	return wins, slope * left
 }
 
 // deviate is the x for which |ε| > x has probability p, ε ~ N(0, 1): Φ⁻¹(1−p/2).
