@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"aim/internal/eval"
-	"aim/sampler"
 )
 
 // focusMethods are the names of what eval focus can measure, beside none.
@@ -170,7 +169,7 @@ func (o *focusOptions) lexical(e *engine, strengths []float64) (methods []eval.M
 			methods = append(methods, eval.PaperMethod(e.model, 2), eval.PaperMethod(e.model, 4), eval.PaperMethod(e.model, 6))
 		case "lexical":
 			for _, s := range strengths {
-				methods = append(methods, lexicalMethod(e, s))
+				methods = append(methods, eval.LexicalMethod(e.Lexicon(), s))
 			}
 		}
 	}
@@ -188,11 +187,4 @@ func printFocus(w io.Writer, rows []eval.FocusRow) {
 		fmt.Fprintf(w, "| %s | %s | %g | %s | %s | %s | %s | %s | %d |\n", r.Method, r.Kind, r.Strength,
 			band("include", r.Include, 2), band("rate", r.Rate, 3), band("ppl", r.PPL, 2), band("ppl_ratio", r.PPLRatio, 2), band("d2", r.D2, 2), r.Answers)
 	}
-}
-
-// lexicalMethod is the dial of lexical focus.
-func lexicalMethod(_ *engine, strength float64) eval.Method {
-	return eval.Method{Name: "lexical", Strength: strength, Params: func([]string) (sampler.Params, error) {
-		return sampler.Params{}, errors.New("not in this build")
-	}}
 }

@@ -51,6 +51,14 @@ func PaperMethod(m llama.Model, sigma float64) Method {
 	}}
 }
 
+// LexicalMethod is the dial of lexical focus.
+func LexicalMethod(l *llama.Lexicon, strength float64) Method {
+	return Method{Name: "lexical", Strength: strength, Params: func(words []string) (sampler.Params, error) {
+		w, err := l.Words(words)
+		return sampler.Params{Focus: []sampler.Focus{{Words: w, Strength: strength}}}, err
+	}}
+}
+
 // surfaces are the token sequences of all words.
 func surfaces(m llama.Model, words []string) (targets [][]sampler.Token, err error) {
 	for _, w := range words {
