@@ -47,14 +47,18 @@ type Progress struct {
 
 // The form of the dial; docs/focus-lexical.md has the measurements.
 const (
-	dialRest     = 6     // tokens after a hit, or at the beginning, without any raise
-	dialGate     = 14    // the most logits that a word may be below the best, at strength 1
-	dialPatience = 56    // tokens after which the gate is open, at strength 1
-	dialWidth    = 1.5   // logits inside the gate at which the wanted probability is 1 − 1/e
-	dialKin      = 3     // logits below the best of the words' tokens within which others take part
-	dialSure     = 0.999 // the largest wanted probability
-	dialHeadroom = 4     // logits above the best other token, times the temperature, that the words must reach
-	dialLower    = 2     // logits of σ that strength −½ takes at least
+	dialRest  = 6     // tokens after a hit, or at the beginning, without any raise
+	dialBase  = 4     // logits that a word may be below the best at any other time, at strength 1
+	dialGate  = 12    // the most logits that this grows by …
+	dialFirst = 50    // … in that many tokens before an answer's first hit, at strength 1,
+	dialLater = 120   // and in that many between later ones
+	dialPower = 1.3   // to this power of the time
+	dialWidth = 0.5   // logits inside the gate at which the wanted probability is 1 − 1/e
+	dialSure  = 0.999 // the largest wanted probability
+	dialKin   = 3     // logits below the best of the words' tokens within which others take part
+
+	dialHeadroom = 4 // logits above the best other token, times the temperature, that the words must reach
+	dialLower    = 2 // logits of σ that strength −½ takes at least
 )
 
 // dial is an entry of Params.Focus with Words at work.
@@ -187,12 +191,16 @@ func (d *dial) gate(m Moment) float64 {
 	case m == Within || d.whole:
 		return 0
 	case m == Ending && !d.hit:
-		return dialGate * math.Sqrt(d.strength)
-	case m == Ending:
+		return (dialBase + dialGate) * d.strength
+	case m == Ending || d.since <= dialRest:
 		return 0
 	}
-	most := dialGate * math.Sqrt(d.strength)
-	return most * min(1, float64(d.since-dialRest)*d.strength/dialPatience)
+	patience := dialFirst
+	if d.hit {
+		patience = dialLater
+	}
+	x := min(1, float64(d.since-dialRest)*d.strength/float64(patience))
+	return dialBase*d.strength + dialGate*math.Pow(x, dialPower)
 }
 
 // lower pushes the tokens that would complete a word down: for ever at strength −1, else by half-normal noise. Where some of
@@ -228,9 +236,6 @@ func (d *dial) accept(t Token) {
 	if p.Hits > 0 {
 		*d.hits += uint64(p.Hits)
 		d.since, d.hit = 0, true
-		if p.Whole {
-			d.since = 0
-		}
 	}
 	raised := false
 	for _, taken := range d.taking {
