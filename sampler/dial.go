@@ -58,7 +58,7 @@ const (
 	dialKin   = 3     // logits below the best of the words' tokens within which others take part
 
 	dialHeadroom = 4 // logits above the best other token, times the temperature, that the words must reach
-	dialLower    = 2 // logits of σ that strength −½ takes at least
+	dialLower    = 2 // logits of σ at strength −½, where the words do not lead
 )
 
 // dial is an entry of Params.Focus with Words at work.
@@ -203,12 +203,13 @@ func (d *dial) gate(m Moment) float64 {
 	return dialBase*d.strength + dialGate*math.Pow(x, dialPower)
 }
 
-// lower pushes the tokens that would complete a word down: for ever at strength −1, else by half-normal noise. Where some of
-// them lead by lᵢ logits, σ is the one for which one of them still leads with probability 1 − |strength| of
+// lower pushes the tokens that would complete a word down: for ever at strength −1, else all by one half-normal |ε|, so that
+// their order stays. Where the strongest leads the best other token by l > 0 logits, σ is the one for which it still does with
+// probability
 //
-//	P = 1 − Π (2 − 2Φ(lᵢ/σ))
+//	2Φ(l/σ) − 1 = 1 − |strength|
 //
-// and never less than what −½ is worth where they do not.
+// and never less than 2|strength|/(1 − |strength|), for the draws at which they do not lead.
 func (d *dial) lower(v *view) {
 	d.taking = d.taking[:0]
 	list := d.follow.Complete()
@@ -223,10 +224,17 @@ func (d *dial) lower(v *view) {
 		return
 	}
 	s := -d.strength
-	lead := max(0, float64(d.strongest(v))-float64(best))
-	sigma := max(dialLower*s/(1-s), lead/deviate(s))
+	strongest := d.taking[0]
 	for _, t := range d.taking {
-		v.set(t, noisy(v.at(t), -sigma, halfNormal(d.noise.uniform(t))))
+		if v.at(t) > v.at(strongest) {
+			strongest = t
+		}
+	}
+	lead := max(0, float64(v.at(strongest))-float64(best))
+	sigma := max(dialLower*s/(1-s), lead/deviate(s))
+	e := halfNormal(d.noise.uniform(strongest))
+	for _, t := range d.taking {
+		v.set(t, noisy(v.at(t), -sigma, e))
 	}
 }
 
