@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode"
 
+	"aim/internal/words"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -172,38 +172,14 @@ func distinctBigrams(tokens []sampler.Token) float64 {
 	return float64(len(seen)) / float64(len(tokens)-1)
 }
 
-// Hits counts the occurrences of words in a text, whatever their case. An occurrence that begins (ends) in a letter or
-// digit must not have another one before (after) it, so "sea" does not occur in "season".
-func Hits(text string, words []string) int {
-	text = strings.ToLower(text)
-	n := 0
-	for _, w := range words {
-		w = strings.ToLower(w)
-		for at := 0; w != ""; {
-			i := strings.Index(text[at:], w)
-			if i < 0 {
-				break
-			}
-			from, to := at+i, at+i+len(w)
-			if standsAlone(text, from, to) {
-				n++
-			}
-			at = to
-		}
+// Hits counts the occurrences of words in a text, as package words defines them; an empty word has none.
+func Hits(text string, list []string) int {
+	set, err := words.New(slices.DeleteFunc(slices.Clone(list), func(w string) bool { return strings.TrimSpace(w) == "" }))
+	if err != nil {
+		return 0
 	}
-	return n
+	return set.Count(text)
 }
-
-func standsAlone(text string, from, to int) bool {
-	in := []rune(text[from:to])
-	before, after := []rune(text[:from]), []rune(text[to:min(len(text), to+4)])
-	if len(before) > 0 && isWord(in[0]) && isWord(before[len(before)-1]) {
-		return false
-	}
-	return len(after) == 0 || !isWord(in[len(in)-1]) || !isWord(after[0])
-}
-
-func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // FocusRow is what one method at one strength did over a set.
 type FocusRow struct {
