@@ -341,7 +341,7 @@ func (e *Engine) step() {
 	e.loop.sched.commit()
 	e.decodes.Add(1)
 	e.promptTokens.Add(uint64(len(rows) - e.loop.sched.stepped))
-	e.collect(rows, outs)
+	e.collect(outs)
 	parallel(len(e.loop.steps), func(i int) { e.choose(&e.loop.steps[i]) })
 	for i := range e.loop.steps {
 		e.deliver(&e.loop.steps[i])
@@ -349,20 +349,14 @@ func (e *Engine) step() {
 }
 
 // collect lists the steps of the sequences whose rows of logits are there.
-func (e *Engine) collect(rows []Row, outs []output) {
+func (e *Engine) collect(outs []output) {
 	steps, views := e.loop.steps[:0], e.loop.views[:0]
 	for _, out := range outs {
-		at, first := out.row, len(views)
-		for _, twin := range out.seq.twins {
-			if twin.idle {
-				views = append(views, nil)
-				continue
-			}
-			for at++; !rows[at].Logits; at++ { // what the twin caught up on
-			}
-			views = append(views, e.loop.dec.Logits(at))
+		first := len(views)
+		for i := range out.seq.width() {
+			views = append(views, e.loop.dec.Logits(out.row+i)) // nil for idle twins
 		}
-		steps = append(steps, step{seq: out.seq, row: e.loop.dec.Logits(out.row), twins: views[first:]})
+		steps = append(steps, step{seq: out.seq, row: views[first], twins: views[first+1:]})
 	}
 	e.loop.steps, e.loop.views = steps, views
 }

@@ -22,14 +22,14 @@ type sequence struct {
 	// share is the number of tokens at the start of a twin's prompt that it takes over from the cache of its sequence
 	// instead of computing them.
 	share int
-	// idle says that the next token is chosen without the twin's row, so that its tokens may wait.
+	// idle says that the next token is chosen without the twin's row of logits.
 	idle bool
 }
 
 // output says that the rows of logits for a sequence's next token are there: its own and those of its twins.
 type output struct {
 	seq *sequence
-	// row is the index into the planned rows; those of the twins that are not idle follow, in their order.
+	// row is the index into the planned rows; those of the twins follow, in their order.
 	row int
 }
 
@@ -110,7 +110,7 @@ func (s *scheduler) preempt() (*sequence, int) {
 	return seq, s.vacate(seq)
 }
 
-// plan lays out the next decode: every running answer first, one row each and those its twins need, then prompts in order of
+// plan lays out the next decode: every running answer first, one row for each of its prompts, then prompts in order of
 // arrival. While answers run, prompts get at most chunk rows, so that a long prompt delays nobody's next token by more than
 // that. The result is valid until the next call.
 func (s *scheduler) plan() ([]Row, []output) {
@@ -119,7 +119,7 @@ func (s *scheduler) plan() ([]Row, []output) {
 		for lane := range seq.lanes {
 			lane.next = lane.done
 		}
-		if n := seq.pending(); n > 0 && len(s.rows)+n <= s.batch {
+		if seq.ready() && len(s.rows)+seq.width() <= s.batch {
 			s.step(seq)
 		}
 	}
@@ -138,35 +138,27 @@ func (s *scheduler) plan() ([]Row, []output) {
 // enter plans up to room rows of a sequence's prompts and returns how many. The last token of each prompt waits for those
 // of the others, since all of them have to be there for the first token of the answer.
 func (s *scheduler) enter(seq *sequence, room int) int {
-	before, last, whole := len(s.rows), 0, true
+	before, whole := len(s.rows), true
 	for lane := range seq.lanes {
-		if lane.idle {
-			continue
-		}
 		if !lane.waitsFor(seq) {
 			s.take(lane, min(len(lane.tokens)-1-lane.next, room-(len(s.rows)-before)))
 		}
 		whole = whole && lane.next == len(lane.tokens)-1
-		last++
 	}
-	if whole && len(s.rows)-before+last <= room {
+	if whole && len(s.rows)-before+seq.width() <= room {
 		s.step(seq)
 	}
 	return len(s.rows) - before
 }
 
-// step plans what is left of a sequence and of its twins; logits are wanted after the last token of each.
+// step plans the last token of a sequence and of its twins; logits are wanted after it unless a twin is idle.
 func (s *scheduler) step(seq *sequence) {
-	first := len(s.rows)
-	s.outs = append(s.outs, output{seq, first})
+	s.outs = append(s.outs, output{seq, len(s.rows)})
 	for lane := range seq.lanes {
-		if lane.idle {
-			continue
-		}
-		s.take(lane, len(lane.tokens)-lane.next)
-		s.rows[len(s.rows)-1].Logits = true
+		s.take(lane, 1)
+		s.rows[len(s.rows)-1].Logits = !lane.idle
 	}
-	s.stepped += len(s.rows) - first
+	s.stepped += seq.width()
 }
 
 // take plans the next n tokens of a sequence.

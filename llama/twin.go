@@ -11,11 +11,8 @@ import (
 // A twin is the same answer after another prompt: span focus compares what the model says with a part of the prompt and
 // without it (see sampler.Span). It is decoded in the same batch as its sequence and fed with the same tokens, in a slot of
 // its own. A sequence and its twins are scheduled as one: they enter together, step together, and leave together. Where the
-// sampler does without a twin's row for some steps, the twin is idle and catches up at the next step that needs it, several
-// tokens at once, which is cheaper.
-
-// maxBehind is the most tokens that a twin catches up on beside running answers; with more it enters like a prompt.
-const maxBehind = 16
+// sampler does without a twin's row at a step, the twin is idle: its token is decoded, so that all slots stay in step and
+// go through the model in one pass, but the logits are not computed, a fifth of a small model's work.
 
 // minShare is the least number of common tokens for which a twin copies its sequence's cache. Computing fewer is as quick.
 const minShare = 16
@@ -77,24 +74,14 @@ func width(seqs []*sequence) (n int) {
 	return n
 }
 
-// pending is the number of rows that complete what the next token of the answer needs, 0 where a prompt is not in the cache
-// yet.
-func (seq *sequence) pending() int {
-	if len(seq.tokens)-seq.done != 1 {
-		return 0
-	}
-	n := 1
-	for _, twin := range seq.twins {
-		if twin.idle {
-			continue
+// ready says that one more token of each prompt completes what the next token of the answer needs.
+func (seq *sequence) ready() bool {
+	for lane := range seq.lanes {
+		if len(lane.tokens)-lane.done != 1 {
+			return false
 		}
-		left := len(twin.tokens) - twin.done
-		if left > maxBehind || twin.waitsFor(seq) {
-			return 0
-		}
-		n += left
 	}
-	return n
+	return true
 }
 
 // waitsFor says that a twin has yet to take over the beginning of its prompt from seq.
@@ -110,7 +97,7 @@ func (seq *sequence) extend(t sampler.Token) {
 	seq.rouse()
 }
 
-// rouse asks the sampler which twins it needs for the next token.
+// rouse asks the sampler whose row it reads for the next token.
 func (seq *sequence) rouse() {
 	for i, twin := range seq.twins {
 		twin.idle = seq.answer != nil && !seq.sampler.Wants(i)

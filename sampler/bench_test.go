@@ -76,3 +76,34 @@ func BenchmarkRetention(b *testing.B) {
 		})
 	}
 }
+
+// A step with a span, by how much of the twin it looks at: "read" steps compare the rows, "idle" ones use what they know.
+func BenchmarkSpan(b *testing.B) {
+	const vocab = 49152
+	row, twin := testRow(1, vocab), testRow(2, vocab)
+	z, y := make([]float32, vocab), make([]float32, vocab)
+	for _, c := range []struct {
+		name     string
+		strength float64
+		spans    int
+	}{{"none", 0, 0}, {"towards", 1, 1}, {"away", -0.5, 1}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := Params{}
+			var twins [][]float32
+			for range c.spans {
+				p.Spans = append(p.Spans, Span{Without: []Token{0}, Strength: c.strength})
+				twins = append(twins, y)
+			}
+			s := mustNew(b, p, vocab)
+			for b.Loop() {
+				copy(z, row)
+				copy(y, twin)
+				choice, err := s.Sample(z, twins...)
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.Accept(choice.Token)
+			}
+		})
+	}
+}

@@ -22,7 +22,7 @@ import (
 // where dᵢ is the mean over the answer's steps so far of log p(i) − log p⁻(i), p of z and p⁻ of y: the tokens that the span makes
 // likelier again and again are those of its meaning, while its mere wording and punctuation average out. Only plausible
 // tokens move, those within spanGate of the best, only if they were not used of late, and none that end an answer
-// ([Utility.End]); a token that would carry on a run of more than spanRun of the span's own tokens is lowered to what y says of it.
+// ([Utility.End]); a token that would carry on a run of more than spanRun of the span's own tokens is lowered to spanHush·s below what y says of it.
 type Span struct {
 	// Without is the prompt without the span, at least one token long.
 	Without []Token
@@ -38,19 +38,20 @@ const MaxSpans = 4
 
 // The form of the positive side; see docs/focus-span.md for the measurements.
 const (
-	spanGain   = 3    // logits per nat of the mean difference
-	spanCap    = 6    // the most logits
-	spanLeast  = 0.25 // nats of the mean difference that move nothing
+	spanGain   = 3.5  // logits per nat of the mean difference
+	spanCap    = 7    // the most logits
+	spanLeast  = 0.3  // nats of the mean difference that move nothing
 	spanChance = 0.25 // share of the shift that is noise
 	spanGate   = 6    // logits below the best within which a token is plausible
 	spanRest   = 32   // steps for which a token is not raised after its last use
+	spanHush   = 3    // logits below what the twin says of a token that would recite the span
 	spanRun    = 2    // tokens in a row that may be the span's own
 	spanLag    = 4    // rows of difference 0 that the mean has at first
 	spanLast   = 256  // rows after which the mean begins to forget
 	headGap    = 8    // logits below the best within which a token counts for the normalizer
 
 	// The difference is looked at in each of the first spanEager steps, and then in every spanEvery-th.
-	spanEager = 8
+	spanEager = 16
 	spanEvery = 4
 )
 
@@ -275,10 +276,10 @@ func (e *span) observe(z []float32) {
 	}
 }
 
-// hush lowers the tokens that would recite the span to what the twin says of them.
+// hush lowers the tokens that would recite the span to what the twin says of them, and a little further.
 func (e *span) hush(row []float32) {
 	for _, t := range e.barred {
-		row[t] = min(row[t], float32(float64(e.twin.row[t])+e.level))
+		row[t] = min(row[t], float32(float64(e.twin.row[t])+e.level)) - float32(e.strength*spanHush)
 	}
 }
 
