@@ -10,7 +10,8 @@
 //  1. utility noise, on the row as it left the model (see [Utility])
 //  2. logit bias
 //  3. frequency and presence penalties over the answer, then the repeat penalty over the last tokens, prompt included
-//  4. focus, entry by entry (see [Focus])
+//  4. focus: on spans, against the rows of their twins, which passed stages 1 to 3 as well (see [Span]), then entry by entry (see
+//     [Focus])
 //  5. mask
 //  6. temperature 0 takes the largest logit, of equal ones the lowest id, and goes to 12
 //  7. temperature
@@ -49,6 +50,7 @@
 //   - a mask: a second pass
 //   - the noise of the whole row, about as expensive as a pass of exponentials: for a draw without top-k, unless min-p alone
 //     keeps few tokens, for log-probabilities, reports, spans and a focus on all
+//   - a span: three passes, and some ten more over both rows at the steps that look at its twin
 //   - top-k: its heap, in the first pass where no later stage moves a logit, else in one of its own
 //   - top-p: over what top-k left, a pass of exponentials and one to collect; only the bucket of logits in which the nucleus
 //     ends is sorted

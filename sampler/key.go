@@ -18,6 +18,7 @@ const (
 	fingerprintLabel = "aim prompt fingerprint 1"
 	focusLabel       = "aim focus noise 1"
 	entryLabel       = "aim focus entry 1"
+	blendLabel       = "aim utility blend 1"
 	spanLabel        = "aim focus span 1"
 )
 
@@ -45,6 +46,9 @@ func FocusKey(seed uint64) Key {
 func (k Key) entry(i int) Key {
 	return derive(k[:], binary.LittleEndian.AppendUint64([]byte(entryLabel), uint64(i)))
 }
+
+// blend derives the key of the noise that a blend of noisy rows is given; see [Span].
+func (k Key) blend() Key { return derive(k[:], []byte(blendLabel)) }
 
 // span derives the key of the i-th span of a request.
 func (k Key) span(i int) Key {

@@ -111,6 +111,7 @@ func (s *Sampler) see(t Token, prompt bool) {
 		s.context.push(t)
 	}
 	s.view.noise.see(t, prompt)
+	s.spans.blend.see(t, prompt)
 }
 
 // Sample modulates row and chooses a token; the numbers are those of the package comment. With [Params.Spans] it needs the rows

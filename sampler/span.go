@@ -14,7 +14,9 @@ import (
 //
 //	zᵢ ← zᵢ + s·(zᵢ − yᵢ)
 //
-// so that -1 leaves y itself: what the model says without the span. Strength s > 0 does not simply add it: that makes the
+// so that -1 leaves y itself: what the model says without the span. Between 0 and -1 the two rows' noises would average, and a
+// caller with spans that mean nothing would undo a part of utility: what they lose, [1 − Σw²]·σ² with w the rows' weights, is made up
+// by noise of its own. Strength s > 0 does not simply add it: that makes the
 // model recite the span. It moves tokens up along the difference, partly by half-normal noise as in AIM (arXiv 2603.12755),
 //
 //	zᵢ ← zᵢ + (1−ρ)·mᵢ + ρ·|εᵢ|,  E|εᵢ| = mᵢ = s·min(spanCap, spanGain·max(0, dᵢ − spanLeast)),  ρ = spanChance
@@ -63,6 +65,9 @@ type spans struct {
 	raises bool
 	used   []uint32
 	step   uint32
+	// blend makes up with a standard deviation of lost for the noise that a blend of rows loses; nil where it loses none.
+	blend *utility
+	lost  float64
 }
 
 // span is one entry.
@@ -115,7 +120,26 @@ func (s *Sampler) newSpans() error {
 	if s.spans.raises {
 		s.spans.used = make([]uint32, s.vocab)
 	}
-	return nil
+	return s.newBlend()
+}
+
+// newBlend makes the noise that a blend of rows with independent noise lacks. Tokens that structure or end an answer get none.
+func (s *Sampler) newBlend() error {
+	keep, squares := 1.0, 0.0
+	for _, e := range s.spans.list {
+		w := min(e.strength, 0)
+		keep += w
+		squares += w * w
+	}
+	u := s.p.Utility
+	if squares += keep * keep; squares >= 1 || u.Sigma == 0 {
+		return nil
+	}
+	u.Key, u.EndNoise, u.End = u.Key.blend(), EndExempt, slices.Concat(u.End, u.Pinned)
+	var err error
+	s.spans.blend, err = newUtility(&u, s.vocab, &s.context, &s.counts.Exact)
+	s.spans.lost = u.Sigma * math.Sqrt(1-squares)
+	return err
 }
 
 // applySpans runs stages 1 to 3 on the rows of the twins and then stage 4.
@@ -223,6 +247,10 @@ func (s *spans) lower(row []float32) {
 			}
 		}
 		row[t] = float32(sum)
+	}
+	if u := s.blend; u != nil {
+		u.begin()
+		*u.exact += uint64(u.field.add(row, s.lost, u.settled))
 	}
 }
 

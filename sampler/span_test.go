@@ -100,6 +100,34 @@ func TestSpanBlends(t *testing.T) {
 	}
 }
 
+// A blend of rows has as much noise as each of them: spans that take nothing away do not undo utility.
+func TestSpanKeepsTheNoise(t *testing.T) {
+	const vocab, sigma = 16384, 1.5
+	for _, strengths := range [][]float64{{-0.5}, {-0.2, -0.2, -0.2, -0.2}, {-1}, {-1, -1}, {0.7, -0.5}} {
+		for _, window := range []int{0, 4} {
+			p := Params{Utility: Utility{Sigma: sigma, Key: UtilityKey([]byte("secret"), "m", sigma), Scope: Scope{Window: window}, Pinned: []Token{3}}}
+			rows := [][]float32{make([]float32, vocab)}
+			for i, s := range strengths {
+				p.Spans = append(p.Spans, Span{Without: []Token{Token(7 + i)}, Strength: s})
+				rows = append(rows, make([]float32, vocab))
+			}
+			s := mustNew(t, p, vocab)
+			s.Prime([]Token{1, 2})
+			if _, err := s.Sample(rows[0], rows[1:]...); err != nil {
+				t.Fatal(err)
+			}
+			sum := 0.0
+			for _, z := range s.view.all() {
+				sum += float64(z) * float64(z)
+			}
+			// The variance of a variance's estimate is 2σ⁴/n. Two whole rows taken away leave more noise than there was.
+			if got := sum / vocab; !(got >= sigma*sigma*(1-sigmas*math.Sqrt(2.0/vocab))) {
+				t.Errorf("strengths %v, window %d: variance %.3f, want %.3f", strengths, window, got, sigma*sigma)
+			}
+		}
+	}
+}
+
 // owing returns a row of 0 to which a few tokens owe something, and its twin: token 1 owes 2 nats, token 2 as much but is
 // implausible, token 3 owes less than nothing. The rest are improbable, so that the normalizers agree.
 func owing(vocab int) (row, twin []float32) {
