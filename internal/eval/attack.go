@@ -285,40 +285,27 @@ type attackSettings struct {
 	Targets []Target  `json:"targets"`
 }
 
+// outcomeJob is a variant to decode.
+type outcomeJob struct {
+	target, number int
+	text           string
+}
+
 // Outcomes decodes all variants of the targets, as far as the file in dir does not have them, and returns what they show:
 // outcomes[target][variant].
 func (a *Attack) Outcomes(ctx context.Context, targets []Target, dir string, progress func(done, total int)) ([][]*Outcome, error) {
-	settings := attackSettings{"1", a.Model, Noise{Secret: a.Secret}.Fingerprint(), a.Sigmas, a.Windows, a.Nonces, a.Draws, targets}
-	out := make([][]*Outcome, len(targets))
-	type job struct {
-		target, number int
-		variant
-	}
-	for i := range targets {
-		out[i] = make([]*Outcome, len(a.variants(&targets[i])))
-	}
-	l, err := openLog(filepath.Join(dir, "attack-"+settingsKey(settings)+".jsonl"), settings, func(line []byte) error {
-		var o Outcome
-		if err := json.Unmarshal(line, &o); err != nil {
-			return err
-		}
-		if o.Target < 0 || o.Target >= len(out) || o.Variant < 0 || o.Variant >= len(out[o.Target]) {
-			return fmt.Errorf("target %d, variant %d: there are no such", o.Target, o.Variant)
-		}
-		out[o.Target][o.Variant] = &o
-		return nil
-	})
+	l, out, err := a.known(targets, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer l.f.Close()
-	var jobs []job
+	var jobs []outcomeJob
 	total := 0
 	for i := range targets {
 		for k, v := range a.variants(&targets[i]) {
 			total++
 			if out[i][k] == nil {
-				jobs = append(jobs, job{i, k, v})
+				jobs = append(jobs, outcomeJob{i, k, v.text})
 			}
 		}
 	}
@@ -333,7 +320,7 @@ func (a *Attack) Outcomes(ctx context.Context, targets []Target, dir string, pro
 		}
 	}
 	report(0)
-	err = Each(ctx, len(jobs), a.Engine.Config().Slots, func(ctx context.Context, i int) error {
+	return out, Each(ctx, len(jobs), a.Engine.Config().Slots, func(ctx context.Context, i int) error {
 		j := jobs[i]
 		o, err := a.decode(ctx, &targets[j.target], j.text)
 		if err != nil {
@@ -345,13 +332,30 @@ func (a *Attack) Outcomes(ctx context.Context, targets []Target, dir string, pro
 		if err != nil {
 			return err
 		}
-		if err := l.append(line); err != nil {
+		report(1)
+		return l.append(line)
+	})
+}
+
+// known reads the outcomes that the file in dir has, and leaves it open for more.
+func (a *Attack) known(targets []Target, dir string) (*log, [][]*Outcome, error) {
+	settings := attackSettings{"1", a.Model, Noise{Secret: a.Secret}.Fingerprint(), a.Sigmas, a.Windows, a.Nonces, a.Draws, targets}
+	out := make([][]*Outcome, len(targets))
+	for i := range targets {
+		out[i] = make([]*Outcome, len(a.variants(&targets[i])))
+	}
+	l, err := openLog(filepath.Join(dir, "attack-"+settingsKey(settings)+".jsonl"), settings, func(line []byte) error {
+		var o Outcome
+		if err := json.Unmarshal(line, &o); err != nil {
 			return err
 		}
-		report(1)
+		if o.Target < 0 || o.Target >= len(out) || o.Variant < 0 || o.Variant >= len(out[o.Target]) {
+			return fmt.Errorf("target %d, variant %d: there are no such", o.Target, o.Variant)
+		}
+		out[o.Target][o.Variant] = &o
 		return nil
 	})
-	return out, err
+	return l, out, err
 }
 
 // decode takes the row behind a prompt and looks at it through all noise.
