@@ -1,14 +1,18 @@
 package eval
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
 )
 
 // style is how a curve is drawn. The colours are told apart by all common kinds of colour vision (Okabe and Ito, 2008).
@@ -17,18 +21,20 @@ type style struct {
 	label  string
 	colour color.RGBA
 	dashes []vg.Length
+	// band is the opacity of the band.
+	band uint8
 }
 
 var styles = []style{
-	{NoiseCurve, "utility noise, temperature 0", color.RGBA{0, 114, 178, 255}, nil},
-	{MatchedCurve, "temperature 0.78 σ, no noise", color.RGBA{213, 94, 0, 255}, []vg.Length{vg.Points(6), vg.Points(3)}},
-	{FittedCurve, "temperature %.2f σ (fitted), no noise", color.RGBA{0, 158, 115, 255}, []vg.Length{vg.Points(1.5), vg.Points(2.5)}},
+	{NoiseCurve, "utility noise, temperature 0", color.RGBA{0, 114, 178, 255}, nil, 60},
+	{MatchedCurve, "temperature 0.78 σ, no noise", color.RGBA{213, 94, 0, 255}, []vg.Length{vg.Points(6), vg.Points(3)}, 35},
+	{FittedCurve, "temperature %.2f σ (fitted), no noise", color.RGBA{0, 158, 115, 255}, []vg.Length{vg.Points(1.5), vg.Points(2.5)}, 25},
 }
 
 // yLabels say what the metrics are.
 var yLabels = map[string]string{
-	"acc":      "share answered rightly",
-	"acc_norm": "share answered rightly, by likelihood per character",
+	"acc":      "share of items right",
+	"acc_norm": "share of items right, by likelihood per character",
 	"ll":       "mean log-likelihood of the right continuation",
 }
 
@@ -50,6 +56,7 @@ func (s *Summary) plot(path string) error {
 	p.Legend.Top = !s.byLevel()
 	p.Legend.Left = s.byLevel()
 	p.Legend.Padding = vg.Points(3)
+	p.Title.Padding = vg.Points(6)
 	p.Add(plotter.NewGrid())
 	for _, st := range styles {
 		points := s.curve(metric, st.curve)
@@ -61,15 +68,36 @@ func (s *Summary) plot(path string) error {
 		}
 	}
 	p.Y.Min = min(p.Y.Min, 0)
-	return p.Save(18*vg.Centimeter, 11*vg.Centimeter, path)
+	p.Y.Max *= 1.2 // room for the legend
+	return savePlot(p, path)
+}
+
+// savePlot writes a plot in the format of the file's extension; pixels are fine enough for a sharp screen.
+func savePlot(p *plot.Plot, path string) error {
+	const width, height = 18 * vg.Centimeter, 11 * vg.Centimeter
+	if filepath.Ext(path) != ".png" {
+		return p.Save(width, height, path)
+	}
+	c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(160))}
+	p.Draw(draw.New(c))
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = c.WriteTo(f)
+	return errors.Join(err, f.Close())
 }
 
 // curve are the points of one curve, in ascending order of what they are drawn over.
 func (s *Summary) curve(metric string, c Curve) (points []Point) {
 	for _, p := range s.Points {
-		if p.Metric == metric && p.Curve == c {
+		start := c == MatchedCurve && p.Curve == NoiseCurve && p.Sigma == 0 // where all curves begin
+		if p.Metric == metric && (p.Curve == c || start) {
 			points = append(points, p)
 		}
+	}
+	if len(points) == 1 && points[0].Curve != c {
+		return nil
 	}
 	slices.SortFunc(points, func(a, b Point) int {
 		if s.x(a) < s.x(b) {
@@ -109,7 +137,7 @@ func (s *Summary) draw(p *plot.Plot, st style, points []Point) error {
 			return err
 		}
 		area.LineStyle.Width = 0
-		area.Color = color.NRGBA{st.colour.R, st.colour.G, st.colour.B, 50}
+		area.Color = color.NRGBA{st.colour.R, st.colour.G, st.colour.B, st.band}
 		p.Add(area)
 	}
 	curve, err := plotter.NewLine(line)
