@@ -202,8 +202,12 @@ func printAttack(w io.Writer, r *attackReport) {
 		cells[k] = append(cells[k], attackCell(&row))
 	}
 	for _, k := range keys {
+		if k.window > 0 && k.sees == eval.SeesLogprobs {
+			continue // refused, which is said below
+		}
 		fmt.Fprintf(w, "| %g | %g | %s | %s | %s |\n", k.gap, k.sigma, scopeName(k.window), k.sees, strings.Join(cells[k], " | "))
 	}
+	fmt.Fprintf(w, "\nIn a window log-probabilities are refused, so that nobody sees them.\n")
 	if len(r.Repetition) == 0 {
 		return
 	}

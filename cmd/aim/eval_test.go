@@ -131,7 +131,7 @@ func TestEvalAttackCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out, "| 1 | 2 | window 8 | logprobs | refused | refused | refused | refused |") {
+	if !strings.Contains(out, "| 1 | 2 | window 8 | text | ") {
 		t.Errorf("table:\n%s", out)
 	}
 	var r attackReport

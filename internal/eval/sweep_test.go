@@ -22,9 +22,6 @@ import (
 
 var fake = llamatest.New()
 
-// near compares numbers; NaN is near nothing.
-func near(got, want, tol float64) bool { return math.Abs(got-want) <= tol }
-
 // startEngine runs an engine over the fake until the test ends.
 func startEngine(t testing.TB, slots int, o llamatest.Options) *llama.Engine {
 	t.Helper()
