@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // style is how a curve is drawn. The colours are told apart by all common kinds of colour vision (Okabe and Ito, 2008).
@@ -69,17 +71,29 @@ func (s *Summary) plot(path string) error {
 	}
 	p.Y.Min = min(p.Y.Min, 0)
 	p.Y.Max *= 1.2 // room for the legend
+	p.X.Tick.Marker = plot.TickerFunc(quarters)
 	return savePlot(p, path)
+}
+
+// quarters marks an axis at its ends and at three places between.
+func quarters(lo, hi float64) (ticks []plot.Tick) {
+	for i := range 5 {
+		x := lo + (hi-lo)*float64(i)/4
+		ticks = append(ticks, plot.Tick{Value: x, Label: strconv.FormatFloat(x, 'g', 3, 64)})
+	}
+	return ticks
 }
 
 // savePlot writes a plot in the format of the file's extension; pixels are fine enough for a sharp screen.
 func savePlot(p *plot.Plot, path string) error {
-	const width, height = 18 * vg.Centimeter, 11 * vg.Centimeter
-	if filepath.Ext(path) != ".png" {
-		return p.Save(width, height, path)
+	const width, height, margin = 18 * vg.Centimeter, 11 * vg.Centimeter, 3 * vg.Millimeter
+	var c vg.CanvasWriterTo
+	if filepath.Ext(path) == ".png" {
+		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(160))}
+	} else {
+		c = vgsvg.New(width, height)
 	}
-	c := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(160))}
-	p.Draw(draw.New(c))
+	p.Draw(draw.Crop(draw.NewCanvas(c, width, height), margin, -margin, margin, -margin))
 	f, err := os.Create(path)
 	if err != nil {
 		return err
