@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -129,7 +130,7 @@ func runFocus(ctx context.Context, path string, o focusOptions, std streams) err
 	var rows []eval.FocusRow
 	var list []any
 	if len(set.Topics) > 0 && len(set.Prompts) > 0 {
-		f := &eval.FocusRun{Engine: e.Engine, Render: e.prompt, Name: e.name, Set: set, Length: o.maxTokens}
+		f := &eval.FocusRun{Engine: e.Engine, Render: e.prompt, Name: e.name, Set: set, Length: o.maxTokens, Program: program()}
 		if rows, err = f.Rows(ctx, o.lexical(e, strengths), o.out, newProgress(std.err, filepath.Base(path))); err != nil {
 			return stopped(ctx, err, o.out)
 		}
@@ -155,6 +156,19 @@ func runFocus(ctx context.Context, path string, o focusOptions, std streams) err
 	}
 	printFocus(std.out, rows)
 	return nil
+}
+
+// program tells this build from others by its file.
+func program() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.Size(), " ", info.ModTime().UTC().Format(time.RFC3339Nano))
 }
 
 // lexical are the methods asked for that focus on words.

@@ -80,14 +80,16 @@ type FocusRun struct {
 	Set    *FocusSet
 	// Length is the most tokens of an answer.
 	Length int
+	// Program identifies the program: what it does about focus is in no setting, and answers of another one are not this one's.
+	Program string
 }
 
 // cellSettings are what the answers of a run depend on.
 type cellSettings struct {
-	Focus  string    `json:"focus"`
-	Model  string    `json:"model"`
-	Set    *FocusSet `json:"set"`
-	Length int       `json:"length"`
+	Program string    `json:"program"`
+	Model   string    `json:"model"`
+	Set     *FocusSet `json:"set"`
+	Length  int       `json:"length"`
 }
 
 // cell are the answers of one method.
@@ -101,7 +103,7 @@ type cell struct {
 // judged on the pairs of prompt and topic whose plain answer has a target word, beside the plain answers of those. The answers are
 // kept in dir, so that a run that was stopped goes on with the method it was at.
 func (f *FocusRun) Rows(ctx context.Context, methods []Method, dir string, progress func(done, total int)) (rows []FocusRow, err error) {
-	settings := cellSettings{"1", f.Name, f.Set, f.Length}
+	settings := cellSettings{f.Program, f.Name, f.Set, f.Length}
 	have := map[string][]Tried{}
 	name := func(method string, strength float64) string { return fmt.Sprint(method, " ", strength) }
 	l, err := openLog(filepath.Join(dir, "answers-"+settingsKey(settings)+".jsonl"), settings, func(line []byte) error {
