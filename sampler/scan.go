@@ -62,35 +62,60 @@ func (s *scan) run() error {
 	return nil
 }
 
+// above is the index, from i on, of the next logit that is not at most bar, as NaN never is; or the number of logits. It is
+// where a step spends its time, so it looks at several at a time.
+func above(part []float32, i int, bar float32) int {
+	rest := part[i:]
+	for len(rest) >= 8 {
+		b := (*[8]float32)(rest)
+		at := len(part) - len(rest)
+		switch {
+		case !(b[0] <= bar):
+			return at
+		case !(b[1] <= bar):
+			return at + 1
+		case !(b[2] <= bar):
+			return at + 2
+		case !(b[3] <= bar):
+			return at + 3
+		case !(b[4] <= bar):
+			return at + 4
+		case !(b[5] <= bar):
+			return at + 5
+		case !(b[6] <= bar):
+			return at + 6
+		case !(b[7] <= bar):
+			return at + 7
+		}
+		rest = rest[8:]
+	}
+	for k, z := range rest {
+		if !(z <= bar) {
+			return len(part) - len(rest) + k
+		}
+	}
+	return len(part)
+}
+
 // plain looks at tokens that have their logits.
 func (s *scan) plain(lo int, part []float32) {
-	bar := s.bar
-	for i, z := range part {
-		if z <= bar { // not so NaN, so that it is seen
-			continue
+	for i := above(part, 0, s.bar); i < len(part); i = above(part, i+1, s.bar) {
+		if t := Token(lo + i); s.wanted(t, part[i]) {
+			s.offer(t, part[i])
 		}
-		if s.wanted(Token(lo+i), z) {
-			s.offer(Token(lo+i), z)
-		}
-		bar = s.bar
 	}
 }
 
 // sparse looks at tokens one by one, and stops early where it had to look at a throng. It returns how many it passed.
 func (s *scan) sparse(lo int, part []float32) int {
-	bar, seen := s.bar, 0
-	for i, z := range part {
-		if z <= bar {
-			continue
-		}
+	seen := 0
+	for i := above(part, 0, s.bar); i < len(part); i = above(part, i+1, s.bar) {
 		if seen++; seen > throng {
 			return i
 		}
-		t := Token(lo + i)
-		if s.wanted(t, z) {
-			s.consider(t, z, s.view.noise.field.hi(t))
+		if t := Token(lo + i); s.wanted(t, part[i]) {
+			s.consider(t, part[i], s.view.noise.field.hi(t))
 		}
-		bar = s.bar
 	}
 	return len(part)
 }
@@ -104,17 +129,10 @@ func (s *scan) bulk(lo int, part []float32, i int) bool {
 	crowded := s.extremes(lo, part, his, i) > 0
 	s.reach = u.upper[most-1]
 	s.reset()
-	bar := s.bar
-	his = his[i:]
-	for k, z := range part[i:] {
-		if z <= bar || his[k] == most {
-			continue
+	for i = above(part, i, s.bar); i < len(part); i = above(part, i+1, s.bar) {
+		if t := Token(lo + i); his[i] != most && s.wanted(t, part[i]) {
+			s.consider(t, part[i], his[i])
 		}
-		t := Token(lo + i + k)
-		if s.wanted(t, z) {
-			s.consider(t, z, his[k])
-		}
-		bar = s.bar
 	}
 	s.reach = u.upper[most]
 	s.reset()
