@@ -19,12 +19,13 @@ import (
 // by noise of its own. Strength s > 0 does not simply add it: that makes the
 // model recite the span. It moves tokens up along the difference, partly by half-normal noise as in AIM (arXiv 2603.12755),
 //
-//	zᵢ ← zᵢ + (1−ρ)·mᵢ + ρ·|εᵢ|,  E|εᵢ| = mᵢ = s·min(spanCap, spanGain·max(0, dᵢ − spanLeast)),  ρ = spanChance
+//	zᵢ ← zᵢ + (1−ρ)·mᵢ + ρ·|εᵢ|,  E|εᵢ| = mᵢ = s·min(spanCap, spanGain·max(0, dᵢ − d₀)),  ρ = spanChance
 //
-// where dᵢ is the mean over the answer's steps so far of log p(i) − log p⁻(i), p of z and p⁻ of y: the tokens that the span makes
-// likelier again and again are those of its meaning, while its mere wording and punctuation average out. Only plausible
-// tokens move, those within spanGate of the best, only if they were not used of late, and none that end an answer
-// ([Utility.End]); a token that would carry on a run of more than spanRun of the span's own tokens is lowered to spanHush·s below what y says of it.
+// where dᵢ is the mean over the answer's steps so far of log p(i) − log p⁻(i), p of z and p⁻ of y, and d₀ is spanLeast and what
+// utility's noise alone may make of d. The tokens that the span makes likelier again and again are those of its meaning,
+// while its mere wording and punctuation average out. Only plausible tokens move, those within spanGate of the best, only if
+// they were not used of late, and none that end an answer ([Utility.End]); a token that would carry on a run of more than
+// spanRun of the span's own tokens is lowered to spanHush·s below what y says of it.
 type Span struct {
 	// Without is the prompt without the span, at least one token long.
 	Without []Token
@@ -43,6 +44,7 @@ const (
 	spanGain   = 3.5  // logits per nat of the mean difference
 	spanCap    = 7    // the most logits
 	spanLeast  = 0.3  // nats of the mean difference that move nothing
+	spanDoubt  = 2    // standard errors that utility's noise leaves in the mean difference, which move nothing either
 	spanChance = 0.25 // share of the shift that is noise
 	spanGate   = 6    // logits below the best within which a token is plausible
 	spanRest   = 32   // steps for which a token is not raised after its last use
@@ -83,6 +85,8 @@ type span struct {
 	owed  []float32
 	seen  int
 	level float64
+	// sigma is that of utility, and least what of d moves nothing.
+	sigma, least float64
 	// run[i] is the number of tokens at the end of the answer that are those of the span up to pieces[i].
 	pieces [][]Token
 	run    []int
@@ -92,7 +96,7 @@ type span struct {
 
 func (s *Sampler) newSpans() error {
 	for i, p := range s.p.Spans {
-		e := &span{strength: p.Strength, fixed: s.p.Utility.End}
+		e := &span{strength: p.Strength, fixed: s.p.Utility.End, sigma: s.p.Utility.Sigma}
 		utility, err := newUtility(&s.p.Utility, s.vocab, &e.context, &s.counts.Exact)
 		if err != nil {
 			return err
@@ -291,6 +295,8 @@ func (e *span) observe(z []float32) {
 	}
 	e.seen = min(e.seen+1, spanLast)
 	e.level = normalizer(z) - normalizer(y)
+	// Each difference has the noise of two rows.
+	e.least = spanLeast + spanDoubt*e.sigma*math.Sqrt(2*float64(e.seen))/float64(e.seen+spanLag)
 	rate, level := 1/float32(e.seen+spanLag), float32(e.level)
 	for t, d := range e.owed {
 		if delta := z[t] - y[t] - level; delta-delta == 0 { // finite
@@ -326,10 +332,10 @@ func normalizer(row []float32) float64 {
 // shift is the half-normal step of one token.
 func (e *span) shift(t Token) float64 {
 	d := float64(e.owed[t])
-	if d <= spanLeast || slices.Contains(e.fixed, t) || slices.Contains(e.barred, t) {
+	if d <= e.least || slices.Contains(e.fixed, t) || slices.Contains(e.barred, t) {
 		return 0
 	}
-	mean := e.strength * min(spanCap, spanGain*(d-spanLeast))
+	mean := e.strength * min(spanCap, spanGain*(d-e.least))
 	noise := math.Sqrt(math.Pi/2) * halfNormal(e.noise.uniform(t)) // its mean is 1
 	return mean * (1 - spanChance + spanChance*noise)
 }

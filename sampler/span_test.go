@@ -175,6 +175,30 @@ func TestSpanRaises(t *testing.T) {
 	}
 }
 
+// What utility's noise makes of a difference moves next to nothing.
+func TestSpanDoubtsNoise(t *testing.T) {
+	const vocab, steps = 4096, 40
+	p := Params{Utility: Utility{Sigma: 2, Key: UtilityKey([]byte("secret"), "m", 2)}}
+	s := spanSampler(t, vocab, Span{Strength: 1}, p)
+	s.Prime([]Token{1, 2})
+	for range steps {
+		if _, err := s.Sample(make([]float32, vocab), make([]float32, vocab)); err != nil {
+			t.Fatal(err)
+		}
+		s.Accept(9)
+	}
+	moved := 0
+	for t := range Token(vocab) {
+		if s.spans.list[0].shift(t) > 0 {
+			moved++
+		}
+	}
+	// Beyond two standard errors, and spanLeast, lies less than a fortieth.
+	if moved == 0 || moved > vocab/40 {
+		t.Errorf("%d of %d tokens owe something to a span that says nothing", moved, vocab)
+	}
+}
+
 // The difference is a mean over the steps: what the span makes likelier once is forgotten, what it makes likelier again and
 // again counts in full, up to the cap.
 func TestSpanLearns(t *testing.T) {
