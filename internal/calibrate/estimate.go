@@ -13,56 +13,33 @@ type summary struct {
 	// weight is how many steps it stands for, and p their mean probability at each σ of the curve.
 	weight float64
 	p      []float64
-	// reach is how much of the drift it shows that an answer of AnswerLength would; see estimate.
-	reach float64
 }
 
-// summarize takes the means of answers of at most length tokens. Where an answer was cut short of AnswerLength, its steps after
-// the opening stand for those that are missing.
-func summarize(answers []answer, length int) []summary {
+// summarize takes the means of answers.
+func summarize(answers []answer) []summary {
 	var list []summary
 	for _, a := range answers {
-		n := len(a.steps)
-		if n == 0 {
+		if len(a.steps) == 0 {
 			continue
 		}
-		late := 1.0 // the weight of the steps after the opening
-		if n == length && !a.ended && n > opening {
-			late = float64(AnswerLength-opening) / float64(n-opening)
-		}
-		s := summary{prompt: a.prompt, sigma: a.sigma, p: make([]float64, len(a.steps[0].p)), reach: 1}
-		at := 0.0 // the mean position
-		for i, st := range a.steps {
-			w := 1.0
-			if i >= opening {
-				w = late
-			}
-			s.weight += w
-			at += w * (float64(i) + 0.5)
+		s := summary{prompt: a.prompt, sigma: a.sigma, weight: float64(len(a.steps)), p: make([]float64, len(a.steps[0].p))}
+		for _, st := range a.steps {
 			for j, p := range st.p {
-				s.p[j] += w * p
+				s.p[j] += p / s.weight
 			}
-		}
-		for j := range s.p {
-			s.p[j] /= s.weight
-		}
-		if late > 1 {
-			s.reach = (1 + driftGrowth*at/s.weight) / (1 + driftGrowth*AnswerLength/2)
 		}
 		list = append(list, s)
 	}
 	return list
 }
 
-// Answers generated under noise are less certain than others: text that went astray is harder to continue, and the farther it
-// goes, the more so. The logit of their mean probability, at whatever σ it is taken, falls by drift·(1-u)², where u is the level
-// at which they were generated; of single steps by a part that grows with their position t as 1 + driftGrowth·t. That holds
-// well from u = 1 down to 0.15 (docs/dial.md). A quick measurement alone could not tell the drift, so it starts from what
-// was seen.
+// Answers generated under noise are less certain than others: text that went astray is harder to continue. The logit of their
+// mean probability, at whatever σ it is taken, falls by drift·(1-u)², where u is the level at which they were generated. On
+// SmolLM2 that holds well from u = 1 down to 0.15 (docs/dial.md). A quick measurement alone could hardly tell the drift, so it
+// starts from what was seen there.
 const (
 	usualDrift  = 1.5
-	driftSpread = 0.4 // standard deviation that others may have from it
-	driftGrowth = 0.0105
+	driftSpread = 0.8 // standard deviation that other models may have from it
 )
 
 // maxGroups bounds the rounds of the jackknife.
@@ -71,9 +48,7 @@ const maxGroups = 64
 // estimate fits R at each σ. With u_i the level of the noise of answer i, and u = R(σ), what the answers would have
 // averaged under noise σ is the R for which
 //
-//	Σ wᵢ pᵢ(σ) = Σ wᵢ expit(logit R - drift·(hᵢ(1-uᵢ)² - (1-R)²))
-//
-// where hᵢ is the reach of the answer, 1 unless it was cut short.
+//	Σ wᵢ pᵢ(σ) = Σ wᵢ expit(logit R - drift·((1-uᵢ)² - (1-R)²))
 //
 // The standard errors are by jackknife: all is estimated again without each prompt in turn. Prompts are numbered from 0.
 func estimate(sigmas []float64, answers []summary) (list []Point, drift float64, err error) {
@@ -127,7 +102,7 @@ func fit(sigmas, guess []float64, answers []summary, rounds int) (curve []float6
 		// The levels of the answers depend on the curve, which depends on them.
 		for i := range groups {
 			u := interpolate(sigmas, curve, groups[i].sigma)
-			groups[i].strain = groups[i].reach * (1 - u) * (1 - u)
+			groups[i].strain = (1 - u) * (1 - u)
 		}
 		drift = fitDrift(curve, answers, groups)
 		for i := range curve {
@@ -148,17 +123,17 @@ func mean(answers []summary, i int) float64 {
 	return sum / weight
 }
 
-// group is the answers generated under one σ and of one reach.
+// group is the answers generated under one σ.
 type group struct {
-	sigma, reach float64
-	share        float64 // of the weight of all
-	// strain is (1-u)² at their level u, as far as they reach.
+	sigma float64
+	share float64 // of the weight of all
+	// strain is (1-u)² at their level u.
 	strain float64
 }
 
 // groupOf is the group of an answer, -1 if there is none yet.
 func groupOf(groups []group, a summary) int {
-	return slices.IndexFunc(groups, func(g group) bool { return g.sigma == a.sigma && g.reach == a.reach })
+	return slices.IndexFunc(groups, func(g group) bool { return g.sigma == a.sigma })
 }
 
 func byNoise(answers []summary) []group {
@@ -171,7 +146,7 @@ func byNoise(answers []summary) []group {
 		i := groupOf(groups, a)
 		if i < 0 {
 			i = len(groups)
-			groups = append(groups, group{sigma: a.sigma, reach: a.reach})
+			groups = append(groups, group{sigma: a.sigma})
 		}
 		groups[i].share += a.weight / total
 	}
