@@ -121,7 +121,7 @@ func (g *gauge) subject() calibrate.Subject {
 }
 
 // calibrationPatience is how long a request waits for a model being calibrated before it is told to come back.
-const calibrationPatience = 30 * time.Second
+const calibrationPatience = time.Minute
 
 // served makes the dial that requests turn, and returns the σ of a level, 0 of level 0, for which it calibrates the model
 // where nobody has. Until then nothing is served, so that this may take all slots and all the time that ctx allows; what is
