@@ -15,8 +15,8 @@ var ErrMeasuring = errors.New("the model is being calibrated")
 type Dial struct {
 	// Obtain loads or measures the curve. It runs on a goroutine of its own under the context of Context.
 	Obtain func(ctx context.Context) (*Curve, error)
-	// Context ends with the program; default context.Background().
-	Context context.Context //nolint:containedctx // of the work done for all callers, which must outlive each
+	// Context is that of the work done for all callers, which must outlive each; default context.Background().
+	Context context.Context
 	// Patience is how long a caller waits for a curve being measured; 0 waits as long as its own context allows.
 	Patience time.Duration
 
