@@ -337,7 +337,7 @@ func leaves(prefix string, s reflect.Type) (list []string) {
 func TestFeaturesSetTheirFields(t *testing.T) {
 	c := newComposition(t, open(t))
 	for _, f := range features {
-		var r llama.Request
+		r := llama.Request{Prompt: c.forced} // a span stands before something
 		f.apply(c, &r)
 		set := map[string]bool{}
 		nonZero("", reflect.ValueOf(r), set)
