@@ -179,7 +179,7 @@ func (m *served) level(a asked, sigma float64) *float64 {
 		if m.Dial == nil {
 			return nil
 		}
-		known := false
+		var known bool
 		if level, known = m.Dial.Level(sigma); !known {
 			return nil
 		}
