@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"aim/internal/eval"
-	"aim/llama"
 	"aim/sampler"
 )
 
@@ -146,41 +145,16 @@ func (o *attackOptions) parse(a *eval.Attack) (err error) {
 
 // repetition generates greedy answers in every scope.
 func (o *attackOptions) repetition(ctx context.Context, a *eval.Attack, e *engine, std streams) ([]eval.Repetition, error) {
-	type cell struct {
-		window int
-		sigma  float64
-	}
-	cells := []cell{{}}
-	for _, w := range append([]int{0}, a.Windows...) {
-		for _, s := range a.Sigmas {
-			cells = append(cells, cell{w, s})
-		}
-	}
-	const prompts = 16
-	show := newProgress(std.err, "repetition")
-	var rows []eval.Repetition
-	for i, c := range cells {
-		var tries []eval.Try
-		for k, q := range eval.Questions[:prompts] {
-			prompt, err := e.prompt(q)
-			if err != nil {
-				return nil, err
-			}
-			sc := sampler.Scope{Window: c.window}
-			tries = append(tries, eval.Try{Group: k, Request: llama.Request{Prompt: prompt, MaxTokens: o.length, Params: sampler.Params{
-				Utility: sampler.Utility{Sigma: c.sigma, Key: sc.Key(a.Secret, a.Model, c.sigma), Scope: sc},
-			}}})
-		}
-		answers, err := eval.Answer(ctx, e.Engine, tries, nil)
+	const answers = 16
+	var prompts [][]sampler.Token
+	for _, q := range eval.Questions[:answers] {
+		prompt, err := e.prompt(q)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, eval.Repetitive(c.window, c.sigma, answers))
-		if show != nil {
-			show(i+1, len(cells))
-		}
+		prompts = append(prompts, prompt)
 	}
-	return rows, nil
+	return a.Repetitions(ctx, prompts, o.length, o.out, newProgress(std.err, "repetition"))
 }
 
 // printAttack writes the tables in Markdown.

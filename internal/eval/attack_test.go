@@ -180,6 +180,34 @@ func TestAttackOnEngine(t *testing.T) {
 	}
 }
 
+// TestRepetitions: a window of one token falls into a circle, and a run that was stopped goes on.
+func TestRepetitions(t *testing.T) {
+	e := startEngine(t, 4, llamatest.Options{})
+	a := &Attack{Engine: e, Model: "fake", Secret: []byte("s"), Sigmas: []float64{60}, Windows: []int{1}}
+	var prompts [][]sampler.Token
+	for _, q := range Questions[:4] {
+		prompt, err := fake.Tokenize(parts(q), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prompts = append(prompts, prompt)
+	}
+	dir := t.TempDir()
+	rows, err := a.Repetitions(t.Context(), prompts, 100, dir, nil)
+	if err != nil || len(rows) != 3 {
+		t.Fatalf("%+v, %v", rows, err)
+	}
+	if plain, prefix, window := rows[0], rows[1], rows[2]; plain.Sigma != 0 || prefix.Repeated4.Value > 0.1 ||
+		window.Window != 1 || window.Repeated4.Value < 0.3 || window.D2.Value > prefix.D2.Value {
+		t.Errorf("plain %+v, prefix %+v, window %+v", plain, prefix, window)
+	}
+	before := e.Stats().Decodes
+	again, err := a.Repetitions(t.Context(), prompts, 100, dir, nil)
+	if err != nil || e.Stats().Decodes != before || !slices.Equal(again, rows) {
+		t.Errorf("again: %+v, %v, %d decodes", again, err, e.Stats().Decodes-before)
+	}
+}
+
 func TestRepeated(t *testing.T) {
 	for _, c := range []struct {
 		tokens []sampler.Token
