@@ -159,7 +159,8 @@ func (o *attackOptions) repetition(ctx context.Context, a *eval.Attack, e *engin
 
 // printAttack writes the tables in Markdown.
 func printAttack(w io.Writer, r *attackReport) {
-	fmt.Fprintf(w, "Queries for 95 %% success; in parentheses the success of the first query, of the most queries tried, and of as many without noise.\n\n")
+	fmt.Fprintf(w, "Queries for 95 %% success, and in parentheses the success of the first query and of the most queries tried. Behind the semicolon "+
+		"the same for those targets alone that the variants leave alone, and their number of %d.\n\n", len(r.Targets)/max(1, leads(r)))
 	fmt.Fprintf(w, "| lead | σ | scope | sees |%s\n| --- | --- | --- | --- |%s\n", modeHeads(" %s |"), modeHeads(" --- |"))
 	type key struct {
 		gap, sigma float64
@@ -197,6 +198,15 @@ func printAttack(w io.Writer, r *attackReport) {
 	}
 }
 
+// leads is the number of leads that were attacked.
+func leads(r *attackReport) int {
+	seen := map[float64]bool{}
+	for _, t := range r.Targets {
+		seen[t.Wanted] = true
+	}
+	return len(seen)
+}
+
 // modeHeads formats all modes.
 func modeHeads(format string) string {
 	var b strings.Builder
@@ -218,10 +228,16 @@ func attackCell(r *eval.AttackRow) string {
 	if r.Refused {
 		return "refused"
 	}
-	n := strconv.Itoa(r.N95)
 	last := len(r.Queries) - 1
-	if r.N95 == 0 {
-		n = "never in " + strconv.Itoa(r.Queries[last])
+	queries := func(n int) string {
+		if n == 0 {
+			return fmt.Sprintf("never in %d", r.Queries[last])
+		}
+		return strconv.Itoa(n)
 	}
-	return fmt.Sprintf("%s (%.2f, %.2f, %.2f)", n, r.Success[0], r.Success[last], r.Ceiling)
+	text := fmt.Sprintf("%s (%.2f → %.2f)", queries(r.N95), r.Success[0], r.Success[last])
+	if r.Mode == eval.Repeat || r.Steady == 0 {
+		return text
+	}
+	return fmt.Sprintf("%s; %s of %d", text, queries(r.SteadyN95), r.Steady)
 }

@@ -38,6 +38,10 @@ type AttackRow struct {
 	Ceiling float64 `json:"ceiling"`
 	// Targets is the number of targets averaged over.
 	Targets int `json:"targets"`
+	// Steady are the targets that the variants leave alone: without noise they tell the right token. SteadyN95 is N95 over them
+	// alone; it says what the noise is worth where the caller's variation costs nothing.
+	Steady    int `json:"steady"`
+	SteadyN95 int `json:"steady_n95"`
 }
 
 // attackTrials is the number of times that each target is attacked, with other queries in another order.
@@ -70,44 +74,73 @@ func (a *Attack) Rows(targets []Target, outcomes [][]*Outcome) []AttackRow {
 
 // judge fills in a row: the mean success over the targets of its gap.
 func (a *Attack) judge(row *AttackRow, targets []Target, outcomes [][]*Outcome, scope, sigma int) {
-	var sums, plain []float64
+	var all, steady, plain []float64
 	for i := range targets {
 		if targets[i].Wanted != row.Gap {
 			continue
 		}
-		row.Targets++
 		siege := siege{target: &targets[i], mode: row.Mode, sees: row.Sees, scope: scope, sigma: sigma, draws: a.draws(scope)}
 		for k, v := range a.variants(&targets[i]) {
 			if v.mode == row.Mode || k == 0 {
 				siege.outcomes = append(siege.outcomes, outcomes[i][k])
 			}
 		}
-		queries := siege.queries()
 		if row.Queries == nil {
-			row.Queries = queries
-			sums, plain = make([]float64, len(queries)), make([]float64, len(queries))
+			row.Queries = siege.queries()
+			n := len(row.Queries)
+			all, steady, plain = make([]float64, n), make([]float64, n), make([]float64, n)
 		}
 		// Every attack on one target has its own order, the same for every σ and scope.
 		rng := rand.New(rand.NewPCG(uint64(i), 5))
-		for range attackTrials {
-			for k, ok := range siege.lay(rng, row.Queries, false) {
-				sums[k] += ok
-			}
-			for k, ok := range siege.lay(rng, row.Queries, true) {
-				plain[k] += ok
-			}
+		noisy, noiseless := siege.repeatedly(rng, row.Queries)
+		row.Targets++
+		add(all, noisy)
+		add(plain, noiseless)
+		if noiseless[len(noiseless)-1] >= 0.95 {
+			row.Steady++
+			add(steady, noisy)
 		}
 	}
-	attacks := float64(row.Targets * attackTrials)
-	for k := range sums {
-		row.Success = append(row.Success, sums[k]/attacks)
+	row.Success = scaled(all, 1/float64(row.Targets))
+	row.N95 = enough(row.Queries, row.Success)
+	if row.Steady > 0 {
+		row.SteadyN95 = enough(row.Queries, scaled(steady, 1/float64(row.Steady)))
 	}
 	if n := len(plain); n > 0 {
-		row.Ceiling = plain[n-1] / attacks
+		row.Ceiling = plain[n-1] / float64(row.Targets)
 	}
-	for k := len(row.Success) - 1; k >= 0 && row.Success[k] >= 0.95; k-- {
-		row.N95 = row.Queries[k]
+}
+
+// repeatedly attacks attackTrials times and returns the share of successes for each number of queries, with noise and without.
+func (s *siege) repeatedly(rng *rand.Rand, queries []int) (noisy, noiseless []float64) {
+	noisy, noiseless = make([]float64, len(queries)), make([]float64, len(queries))
+	for range attackTrials {
+		add(noisy, s.lay(rng, queries, false))
+		add(noiseless, s.lay(rng, queries, true))
 	}
+	return scaled(noisy, 1./attackTrials), scaled(noiseless, 1./attackTrials)
+}
+
+// enough is the least number of queries from which on success is at least 95 %, 0 where there is none.
+func enough(queries []int, success []float64) (n int) {
+	for k := len(success) - 1; k >= 0 && success[k] >= 0.95; k-- {
+		n = queries[k]
+	}
+	return n
+}
+
+func add(to, what []float64) {
+	for i, x := range what {
+		to[i] += x
+	}
+}
+
+func scaled(list []float64, by float64) []float64 {
+	out := make([]float64, len(list))
+	for i, x := range list {
+		out[i] = x * by
+	}
+	return out
 }
 
 // siege is an attack on one target with one σ and scope.
