@@ -2,7 +2,6 @@ package eval
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strings"
 	"unicode"
@@ -85,5 +84,3 @@ func BeginsWith(text, continuation string) bool {
 
 // finite keeps a log-likelihood that JSON can hold: that of a forbidden token is -Inf.
 func finite(ll float64) float64 { return math.Max(ll, -1e9) }
-
-var errNoLikelihood = fmt.Errorf("the server does not give log-probabilities of a prompt (echo with logprobs), which scoring choices by likelihood needs; run it without --url, on the model itself")

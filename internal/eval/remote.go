@@ -33,6 +33,9 @@ type Remote struct {
 	Client *http.Client
 }
 
+var errNoLikelihood = errors.New("the server does not give log-probabilities of a prompt (echo with logprobs), which scoring choices by " +
+	"likelihood needs; run it without --url, on the model itself")
+
 // maxWait bounds the wait between two attempts, Retry-After included.
 const maxWait = 30 * time.Second
 

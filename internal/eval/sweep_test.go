@@ -270,6 +270,38 @@ func TestSummaryAndFiles(t *testing.T) {
 	checkFiles(t, dir, s)
 }
 
+// TestSummaryByLevel: asked for by level, every curve is drawn over the level.
+func TestSummaryByLevel(t *testing.T) {
+	task, settings := linearTask(4)
+	settings.Arms = Arms([]Arm{{Level: 1}, {Sigma: 0.5, Level: 0.9}, {Sigma: 2, Level: 0.5}}, true, math.Inf(1))
+	dir := t.TempDir()
+	store, err := OpenStore(dir, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := Run(t.Context(), task, 4, settings.Arms, &linear{whole: true}, store, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := Summarize(task, 4, settings, store)
+	for _, curve := range []Curve{NoiseCurve, MatchedCurve, FittedCurve} {
+		var levels []float64
+		for _, p := range s.curve("acc", curve) {
+			levels = append(levels, s.x(p))
+		}
+		if !slices.Equal(levels, []float64{0.5, 0.9, 1}) {
+			t.Errorf("%s is drawn over %v", curve, levels)
+		}
+	}
+	if _, err := s.Save(dir, "levels"); err != nil {
+		t.Error(err)
+	}
+	table, err := s.CSV()
+	if err != nil || !strings.Contains(string(table), "acc,noise,0.5,0.9,0,0.8755,") {
+		t.Errorf("%v, table\n%s", err, table)
+	}
+}
+
 // checkFiles reads back what was written.
 func checkFiles(t *testing.T, dir string, s *Summary) {
 	t.Helper()
