@@ -150,7 +150,7 @@ func (s *Summary) draw(p *plot.Plot, st style, points []Point) error {
 		if err != nil {
 			return err
 		}
-		area.LineStyle.Width = 0
+		area.Width = 0
 		area.Color = color.NRGBA{st.colour.R, st.colour.G, st.colour.B, st.band}
 		p.Add(area)
 	}

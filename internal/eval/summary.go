@@ -120,9 +120,10 @@ func (s *Summary) add(metric string, rows [][]float64) {
 			Estimate: estimate(len(arms)+k, y),
 		})
 	}
+	curve := curves.temperature(means)
 	s.Fits = append(s.Fits, Fit{
 		Metric: metric, Estimate: estimate(len(arms)+len(curves.noise), c),
-		RMS: curves.rms(means, c), MatchedRMS: curves.rms(means, MatchedTemperature),
+		RMS: curves.rms(means, curve, c), MatchedRMS: curves.rms(means, curve, MatchedTemperature),
 	})
 }
 
@@ -150,8 +151,12 @@ func newCurves(arms []Arm) *curves {
 // at reads the temperature curve at T = rate·σ for every σ, by interpolation between the temperatures that were measured;
 // NaN beyond them.
 func (c *curves) at(means []float64, rate float64) []float64 {
+	return c.along(c.temperature(means), rate)
+}
+
+// along is at for a temperature curve that was made before.
+func (c *curves) along(curve interp.Predictor, rate float64) []float64 {
 	out := make([]float64, len(c.noise))
-	curve := c.temperature(means)
 	for k, i := range c.noise {
 		out[k] = math.NaN()
 		if t := rate * c.arms[i].Sigma; curve != nil && t <= c.arms[c.temp[len(c.temp)-1]].Temperature && t >= c.arms[c.temp[0]].Temperature {
@@ -181,9 +186,9 @@ func (c *curves) temperature(means []float64) interp.Predictor {
 }
 
 // rms is the root mean square of the difference between the noise's curve and that of T = rate·σ.
-func (c *curves) rms(means []float64, rate float64) float64 {
+func (c *curves) rms(means []float64, curve interp.Predictor, rate float64) float64 {
 	sum, n := 0.0, 0
-	for k, y := range c.at(means, rate) {
+	for k, y := range c.along(curve, rate) {
 		if !math.IsNaN(y) {
 			d := y - means[c.noise[k]]
 			sum += d * d
@@ -203,9 +208,10 @@ func (c *curves) fit(means []float64) float64 {
 		return math.NaN()
 	}
 	most := c.arms[c.temp[len(c.temp)-1]].Temperature / c.arms[c.noise[len(c.noise)-1]].Sigma
+	curve := c.temperature(means)
 	best, least := math.NaN(), math.Inf(1)
 	for k := 1; float64(k)/100 <= most; k++ {
-		if d := c.rms(means, float64(k)/100); d < least {
+		if d := c.rms(means, curve, float64(k)/100); d < least {
 			best, least = float64(k)/100, d
 		}
 	}

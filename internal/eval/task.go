@@ -34,6 +34,7 @@ func (k Kind) Metrics() []string {
 		return []string{"acc", "acc_norm"}
 	case Completion:
 		return []string{"acc", "ll"}
+	case Generation:
 	}
 	return []string{"acc"}
 }

@@ -16,16 +16,18 @@ func TestParseRecognisesTasks(t *testing.T) {
 		want       Item
 	}{
 		{
-			"LAMBADA", `{"context": "He said,\n", "continuation": "no"}`,
-			Completion, Item{Prompt: "He said,", Choices: []string{" no"}},
+			"LAMBADA", `{"context": "He said,\n", "continuation": "no"}`, Completion,
+			Item{Prompt: "He said,", Choices: []string{" no"}},
 		},
 		{
 			"PIQA", `{"choices": ["cut it", " paste it"], "gold": 1, "query": "Question: paper?\n"}`,
-			Choice, Item{Prompt: "Question: paper?\nAnswer:", Choices: []string{" cut it", " paste it"}, Gold: 1},
+			Choice,
+			Item{Prompt: "Question: paper?\nAnswer:", Choices: []string{" cut it", " paste it"}, Gold: 1},
 		},
 		{
 			"GSM8K", `{"context": "How many?", "chain_of_thought": "1+1", "answer": "2"}`,
-			Generation, Item{Prompt: "Question: How many?\nAnswer:", Answer: "2", Reasoning: "1+1"},
+			Generation,
+			Item{Prompt: "Question: How many?\nAnswer:", Answer: "2", Reasoning: "1+1"},
 		},
 	} {
 		task, err := Parse("f", []byte("\n"+c.line+"\n\n"))
