@@ -148,3 +148,45 @@ func TestEvalAttackCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestEvalFocusCommand measures a set of one pair and one span, through the command that takes any kind of file.
+func TestEvalFocusCommand(t *testing.T) {
+	dir := t.TempDir()
+	set := filepath.Join(dir, "set.json")
+	const content = `{"prompts": ["Describe a day at school."], "topics": [{"name": "water", "words": ["water", "river"]}],
+		"span_cases": [{"prompt": "Describe a walk. Mention the rain often.", "span": "Mention the rain often.", "words_up": ["rain"]}]}`
+	if err := os.WriteFile(set, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := try(t, "", "eval", set, "--strength", "1", "--max-tokens", "24", "--out", dir, "--model", testmodel.Path(t), "--state-dir", stateDir(t), "--ctx", "256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []map[string]any
+	text, err := os.ReadFile(filepath.Join(dir, "focus.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &rows)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var methods []string
+	for _, r := range rows {
+		methods = append(methods, r["method"].(string)+" "+r["kind"].(string))
+		for _, field := range []string{"strength", "include", "rate", "ppl", "ppl_ratio", "d2"} {
+			if _, ok := r[field].(float64); !ok {
+				t.Errorf("%s: %s is %v", r["method"], field, r[field])
+			}
+		}
+	}
+	want := []string{
+		"none lexical", "prompt lexical", "logit_bias lexical", "logit_bias lexical", "paper lexical", "paper lexical", "paper lexical",
+		"lexical lexical", "none span", "span deleted span",
+	}
+	if !slices.Equal(methods, want) {
+		t.Errorf("rows %q, want %q", methods, want)
+	}
+	if !strings.Contains(out, "| paper | lexical | 6 | 1.00") {
+		t.Errorf("σ = 6 does not bring the words in:\n%s", out)
+	}
+}
