@@ -21,8 +21,9 @@ type Lexicon struct {
 	// joined is the same as one text, with a 0 between entries; entry i begins at begins[i].
 	joined string
 	begins []int32
-	// glues says of each token whether its text goes on with a word that came before.
+	// glues says of each token whether its text goes on with a word that came before; glue lists those that do.
 	glues []bool
+	glue  []sampler.Token
 }
 
 type entry struct {
@@ -43,6 +44,9 @@ func (l *Lexicon) build() {
 			}
 			r, size := utf8.DecodeRune(piece)
 			l.glues[t] = words.Inside(r) || r == utf8.RuneError && size == 1
+			if l.glues[t] {
+				l.glue = append(l.glue, t)
+			}
 			l.folded = append(l.folded, entry{string(words.Fold(slices.Clone(piece))), t})
 		}
 		slices.SortFunc(l.folded, func(a, b entry) int {
@@ -272,6 +276,9 @@ func (f *follower) Complete() []sampler.Token {
 	f.match.Begun(func(i, n int) { f.complete = append(f.complete, w.rest[i][n]...) })
 	return f.complete
 }
+
+// Glue implements [sampler.Follower].
+func (f *follower) Glue() []sampler.Token { return f.words.lexicon.glue }
 
 // Moment implements [sampler.Follower].
 func (f *follower) Moment(t sampler.Token) sampler.Moment {

@@ -18,6 +18,8 @@ type Follower interface {
 	Next(onward bool) []Token
 	// Complete lists every token after which the answer would contain one more word, or end in one.
 	Complete() []Token
+	// Glue lists every token that would make a word in which the answer ends part of another one.
+	Glue() []Token
 	// Moment says what kind of moment it is when t would come next.
 	Moment(t Token) Moment
 	// Accept appends to the answer.
@@ -75,7 +77,8 @@ type dial struct {
 	since   int // tokens since the last hit
 	hit     bool
 	started bool // the word that has begun was raised
-	whole   bool
+	whole   bool // the answer ends in a word that may become part of another one
+	sealed  bool // it was raised
 }
 
 func newDial(f Focus, key Key, s *Sampler, moved *marks) (*dial, error) {
@@ -95,6 +98,8 @@ func (d *dial) apply(v *view) {
 		d.lower(v)
 	case d.started:
 		d.carry(v)
+	case d.sealed:
+		d.seal(v)
 	default:
 		d.raise(v)
 	}
@@ -185,6 +190,15 @@ func (d *dial) carry(v *view) {
 	}
 }
 
+// seal ends a word that was raised: nothing may make it another one.
+func (d *dial) seal(v *view) {
+	d.taking = d.taking[:0]
+	for _, t := range d.follow.Glue() {
+		v.row[t] = negativeInfinity
+	}
+	v.rewritten()
+}
+
 // gate is how many logits below the best a word may be now; not positive while it must not come.
 func (d *dial) gate(m Moment) float64 {
 	switch {
@@ -250,6 +264,6 @@ func (d *dial) accept(t Token) {
 		raised = raised || taken == t
 	}
 	d.started = raised && p.Begun && !p.Whole
-	d.whole = p.Whole
+	d.whole, d.sealed = p.Whole, raised && p.Whole
 	d.taking = d.taking[:0]
 }

@@ -15,7 +15,7 @@ func (story) Follow() Follower { return &reader{} }
 
 type reader struct{ last Token }
 
-var storyLists = [][]Token{{2}, {2, 1, 3}, {1, 3}, {2, 3}, {3}}
+var storyLists = [][]Token{{2}, {2, 1, 3}, {1, 3}, {2, 3}, {3}, {0}}
 
 func (r *reader) Next(onward bool) []Token {
 	switch {
@@ -35,6 +35,8 @@ func (r *reader) Complete() []Token {
 	}
 	return storyLists[4]
 }
+
+func (r *reader) Glue() []Token { return storyLists[5] }
 
 func (r *reader) Moment(t Token) Moment {
 	switch t {
@@ -243,6 +245,30 @@ func TestDialCarriesAWordThrough(t *testing.T) {
 	row := slices.Clone(onward)
 	if mustSample(t, s, row); !sameBits(row, onward) {
 		t.Error("a word that the model began is carried")
+	}
+}
+
+// TestDialSealsAWord that it raised, so that nothing makes it another one, and not one that the model wrote.
+func TestDialSealsAWord(t *testing.T) {
+	for _, raised := range []bool{true, false} {
+		s := dialed(t, 1, 1, 100)
+		if raised {
+			if got := mustSample(t, s, gapRow(other, 1)).Token; got != 3 {
+				t.Fatalf("token %d was chosen, so the test shows nothing", got)
+			}
+		} else {
+			mustSample(t, s, gapRow(3, 0))
+		}
+		s.Accept(3)
+		row := gapRow(0, 9)
+		mustSample(t, s, row)
+		if want := gapRow(0, 9); raised {
+			if want[0] = negInf; !sameBits(row, want) {
+				t.Errorf("after a raised word the row is %v", row)
+			}
+		} else if !sameBits(row, want) {
+			t.Errorf("after a word of the model the row is %v", row)
+		}
 	}
 }
 
