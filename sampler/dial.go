@@ -57,7 +57,7 @@ const (
 	dialPower = 1.3   // to this power of the time
 	dialWidth = 0.5   // logits inside the gate at which the wanted probability is 1 − 1/e
 	dialSure  = 0.999 // the largest wanted probability
-	dialKin   = 3     // logits below the best of the words' tokens within which others take part
+	dialKin   = 1     // logits below the best of the words' tokens within which others take part
 
 	dialHeadroom = 4 // logits above the best other token, times the temperature, that the words must reach
 	dialLower    = 2 // logits of σ at strength −½, where the words do not lead
