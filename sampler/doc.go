@@ -47,6 +47,7 @@
 //
 //   - bias, penalties, a focus on words: as much as they have distinct tokens, and a second pass where they touch the
 //     first-ranked one
+//   - a focus by strength: besides, in some steps a few microseconds for σ, and a pass after each raised word
 //   - a mask: a second pass
 //   - the noise of the whole row, about as expensive as a pass of exponentials: for a draw without top-k, unless min-p alone
 //     keeps few tokens, for log-probabilities, reports, spans and a focus on all
