@@ -50,11 +50,11 @@ type Progress struct {
 // The form of the dial; docs/focus-lexical.md has the measurements.
 const (
 	dialRest  = 6     // tokens after a hit, or at the beginning, without any raise
-	dialBase  = 4     // logits that a word may be below the best at any other time, at strength 1
+	dialBase  = 4     // logits that a word may be below the best at any other time, at strength 1; it falls with its square
 	dialGate  = 12    // the most logits that this grows by …
 	dialFirst = 50    // … in that many tokens before an answer's first hit, at strength 1,
-	dialLater = 120   // and in that many between later ones
-	dialPower = 1.3   // to this power of the time
+	dialLater = 200   // and in that many between later ones
+	dialPower = 1.6   // to this power of the time
 	dialWidth = 0.5   // logits inside the gate at which the wanted probability is 1 − 1/e
 	dialSure  = 0.999 // the largest wanted probability
 	dialKin   = 1     // logits below the best of the words' tokens within which others take part
@@ -214,7 +214,7 @@ func (d *dial) gate(m Moment) float64 {
 		patience = dialLater
 	}
 	x := min(1, float64(d.since-dialRest)*d.strength/float64(patience))
-	return dialBase*d.strength + dialGate*math.Pow(x, dialPower)
+	return dialBase*d.strength*d.strength + dialGate*math.Pow(x, dialPower)
 }
 
 // lower pushes the tokens that would complete a word down: for ever at strength −1, else all by one half-normal |ε|, so that
