@@ -221,7 +221,7 @@ func inner(p words.Pattern, text string) bool {
 		}
 		at += i
 		before, _ := utf8.DecodeLastRuneInString(text[:at])
-		if !(p.Left && words.Inside(before)) && mayEnd(text[at+len(p.Text):], p.Right) {
+		if (!p.Left || !words.Inside(before)) && mayEnd(text[at+len(p.Text):], p.Right) {
 			return true
 		}
 	}
@@ -256,7 +256,7 @@ func (f *follower) Next(onward bool) []sampler.Token {
 	}
 	inside := f.match.InsideWord()
 	for i, t := range w.starts {
-		if !(inside && w.plain[i]) {
+		if !inside || !w.plain[i] {
 			f.next = append(f.next, t)
 		}
 	}
@@ -269,7 +269,7 @@ func (f *follower) Complete() []sampler.Token {
 	f.complete = append(f.complete[:0], w.within...)
 	inside := f.match.InsideWord()
 	for i, p := range w.set.Patterns() {
-		if !(p.Left && inside) {
+		if !p.Left || !inside {
 			f.complete = append(f.complete, w.first[i]...)
 		}
 	}
@@ -298,6 +298,7 @@ func (f *follower) Accept(t sampler.Token) (p sampler.Progress) {
 		p.Hits = f.match.Write(f.words.lexicon.model.Piece(t))
 	case End:
 		p.Hits = f.match.End()
+	case Control: // no text
 	}
 	p.Whole = f.match.Pending()
 	f.match.Begun(func(i, n int) { p.Begun = p.Begun || len(f.words.onward[i][n]) > 0 })

@@ -84,9 +84,9 @@ func (seq *sequence) ready() bool {
 	return true
 }
 
-// waitsFor says that a twin has yet to take over the beginning of its prompt from seq.
-func (twin *sequence) waitsFor(seq *sequence) bool {
-	return twin != seq && twin.done == 0 && twin.share > 0
+// waitsFor says that a twin has yet to take over the beginning of its prompt from the main sequence.
+func (seq *sequence) waitsFor(main *sequence) bool {
+	return seq != main && seq.done == 0 && seq.share > 0
 }
 
 // extend appends a token of the answer, for the twins, too.

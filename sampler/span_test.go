@@ -130,7 +130,8 @@ func TestSpanKeepsTheNoise(t *testing.T) {
 
 // owing returns a row of 0 to which a few tokens owe something, and its twin: token 1 owes 2 nats, token 2 as much but is
 // implausible, token 3 owes less than nothing. The rest are improbable, so that the normalizers agree.
-func owing(vocab int) (row, twin []float32) {
+func owing() (row, twin []float32) {
+	const vocab = 16
 	row, twin = make([]float32, vocab), make([]float32, vocab)
 	for i := range row {
 		row[i], twin[i] = -30, -30
@@ -150,7 +151,7 @@ func TestSpanRaises(t *testing.T) {
 		n := 0
 		for seed := range uint64(steps) {
 			s := spanSampler(t, vocab, Span{Strength: strength}, Params{FocusKey: FocusKey(seed)})
-			row, twin := owing(vocab)
+			row, twin := owing()
 			z := modulatedBySpan(t, s, row, twin)
 			x := float64(z[1] - row[1])
 			sum, squares, n = sum+x, squares+x*x, n+1
@@ -159,7 +160,7 @@ func TestSpanRaises(t *testing.T) {
 				t.Fatalf("seed %d: other tokens moved: %v, was %v", seed, z, row)
 			}
 		}
-		row, twin := owing(vocab)
+		row, twin := owing()
 		d := (float64(row[1]-twin[1]) - normalizer(row) + normalizer(twin)) / (1 + spanLag)
 		want := strength * min(spanCap, spanGain*(d-spanLeast))
 		mean := sum / float64(n)
@@ -205,7 +206,7 @@ func TestSpanLearns(t *testing.T) {
 	s := spanSampler(t, 16, Span{Strength: 1}, Params{})
 	e := s.spans.list[0]
 	for step := range 40 {
-		row, twin := owing(16)
+		row, twin := owing()
 		if step == spanEager+spanEvery-1 { // the next one that is looked at after the first
 			row[5], twin[5] = 1, -5
 		}
@@ -228,7 +229,7 @@ func TestSpanRests(t *testing.T) {
 	s := spanSampler(t, 16, Span{Strength: 1}, Params{Utility: Utility{End: []Token{4}}})
 	moved := map[Token][]int{}
 	for step := range 2 * spanRest {
-		row, twin := owing(16)
+		row, twin := owing()
 		row[4], twin[4] = 2, -4
 		row[6], twin[6] = 2, 0
 		z := modulatedBySpan(t, s, row, twin)
@@ -260,7 +261,7 @@ func TestSpanDoesNotRecite(t *testing.T) {
 	pieces := [][]Token{{10, 11}, {12}, {1, 13}, {6}}
 	s := spanSampler(t, vocab, Span{Strength: 1, Pieces: pieces}, Params{})
 	step := func(accept Token) []float32 {
-		row, twin := owing(vocab)
+		row, twin := owing()
 		row[6], twin[6] = 2, 1
 		z := modulatedBySpan(t, s, row, twin)
 		s.Accept(accept)

@@ -44,6 +44,7 @@ func newUtility(p *Utility, vocab int, context *chain, exact *uint64) (*utility,
 	}
 	u.capped.add(p.Pinned, vocab)
 	switch p.EndNoise {
+	case EndModulated: // as all others
 	case EndExempt:
 		u.exempt.add(p.End, vocab)
 	case EndKept:

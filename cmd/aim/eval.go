@@ -264,7 +264,7 @@ func (o *evalOptions) sweep(ctx context.Context, task *eval.Task, n int, setting
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // each record was written through
 	bar := newProgress(std.err, filepath.Base(task.Name))
 	err = eval.Run(ctx, task, n, settings.Arms, sc, store, workers, bar)
 	if err != nil && ctx.Err() != nil {

@@ -72,7 +72,7 @@ func Spans(ctx context.Context, e *llama.Engine, prompt Prompter, cases []SpanCa
 // compare counts what a span set needs beside the figures of every focus.
 func (r *SpanRow) compare(m llama.Model, cases []SpanCase, base []Tried) {
 	for i, c := range cases {
-		r.Down += float64(Hits(r.Tried[i].Text, c.Down)) / float64(r.FocusRow.Tokens)
+		r.Down += float64(Hits(r.Tried[i].Text, c.Down)) / float64(r.Tokens)
 		more := SharedRun(m, r.Tried[i].Text, c.Span) - SharedRun(m, base[i].Text, c.Span)
 		r.Excess = max(r.Excess, more)
 		if more > 2 {

@@ -170,7 +170,7 @@ func (m *Matcher) InsideWord() bool { return insideBefore(m.tail) }
 // endsWith reports whether the first n bytes of a pattern end at e, and begin where a word can.
 func (m *Matcher) endsWith(p *Pattern, n, e int) bool {
 	from := e - n
-	return string(m.tail[from:e]) == p.Text[:n] && !(p.Left && insideBefore(m.tail[:from]))
+	return string(m.tail[from:e]) == p.Text[:n] && (!p.Left || !insideBefore(m.tail[:from]))
 }
 
 func (m *Matcher) insideAt(e int) bool {
