@@ -51,10 +51,10 @@ type Progress struct {
 const (
 	dialRest  = 6     // tokens after a hit, or at the beginning, without any raise
 	dialBase  = 4     // logits that a word may be below the best at any other time, at strength 1; it falls with its square
-	dialGate  = 12    // the most logits that this grows by …
-	dialFirst = 50    // … in that many tokens before an answer's first hit, at strength 1,
-	dialLater = 200   // and in that many between later ones
-	dialPower = 1.6   // to this power of the time
+	dialGate  = 14    // the most logits that this grows by …
+	dialFirst = 60    // … in that many tokens before an answer's first hit, at strength 1,
+	dialLater = 150   // and in that many between later ones
+	dialPower = 2.5   // to this power of the time
 	dialWidth = 0.5   // logits inside the gate at which the wanted probability is 1 − 1/e
 	dialSure  = 0.999 // the largest wanted probability
 	dialKin   = 1     // logits below the best of the words' tokens within which others take part
