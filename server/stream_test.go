@@ -313,6 +313,13 @@ func TestSlowReaders(t *testing.T) {
 		s.open(t, chatBody("babble", `"stream": true, "logprobs": true, "top_logprobs": 20`))
 		eventually(t, "generated", func() bool { return s.engine.Stats().Busy == 0 })
 	}
+	// The engine is done with an answer a moment before its place is given back.
+	places := s.api.gates[s.engine]
+	eventually(t, "given back", func() bool {
+		places.mu.Lock()
+		defer places.mu.Unlock()
+		return places.free == 2
+	})
 	if got := s.ask(t, "hello", `"n": 2`).text(t); got != "Hello, world!" {
 		t.Errorf("got %q", got)
 	}
