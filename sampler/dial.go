@@ -50,7 +50,7 @@ type Progress struct {
 // The form of the dial; docs/focus-lexical.md has the measurements.
 const (
 	dialRest  = 6     // tokens after a hit, or at the beginning, without any raise
-	dialBase  = 4     // logits that a word may be below the best at any other time, at strength 1; it falls with its square
+	dialBase  = 4.5   // logits that a word may be below the best at any other time, at strength 1; it falls with its square
 	dialGate  = 14    // the most logits that this grows by …
 	dialFirst = 60    // … in that many tokens before an answer's first hit, at strength 1,
 	dialLater = 150   // and in that many between later ones
