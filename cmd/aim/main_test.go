@@ -36,7 +36,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"serve --drain-timeout -1s", "--drain-timeout -1s: want at least 0", 2},
 		{"serve --addr 8080", `--addr "8080": want host:port`, 2},
 		{"serve --slots 8 --batch 4", "--batch 4 is less than --slots 8", 2},
-		{"run --focus water hello", `--focus: "water" is not a word and a number`, 2},
+		{"run --focus water hello", `--focus: "water" is not a word and how much of it`, 2},
 		{"run", "nothing to answer", 2},
 		{"serve --level 0", `"0" for "--level" flag: want a number above 0 and up to 1`, 2},
 		{"serve --level 0.9 --sigma 0.5", "--level and --sigma set the same", 2},
@@ -73,9 +73,9 @@ func TestMistakesAreNamed(t *testing.T) {
 
 func TestHelpTeaches(t *testing.T) {
 	for line, want := range map[string]string{
-		"--help":       "aim run --focus water=4",
+		"--help":       "aim run --focus water=50%",
 		"serve --help": "--drain-timeout duration",
-		"run --help":   "/set focus water 4",
+		"run --help":   "/set focus water 50%",
 		"models":       "make model",
 		"eval --help":  "context, continuation",
 		"version":      "llama.cpp  from github.com/ollama/ollama v0.24.0",
