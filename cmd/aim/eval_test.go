@@ -51,7 +51,9 @@ func TestEvalIsGreedyDecoding(t *testing.T) {
 	f := &eval.Forced{Engine: e.Engine, Noise: noise}
 	arms := []eval.Arm{{}, {Sigma: 1}}
 	var right [2]float64
-	for _, it := range task.Items[:20] {
+	items := task.Items[:100]
+	slices.SortStableFunc(items, func(a, b eval.Item) int { return len(a.Prompt) - len(b.Prompt) })
+	for _, it := range items[:20] { // the shortest, for they are read three times
 		got, err := f.Score(t.Context(), &it, arms)
 		if err != nil {
 			t.Fatal(err)
@@ -80,8 +82,8 @@ func TestEvalIsGreedyDecoding(t *testing.T) {
 		}
 	}
 	t.Logf("right of 20: %v without noise, %v at σ = 1", right[0], right[1])
-	if right[0] < 4 || right[0] > 16 {
-		t.Errorf("%v of 20 right: SmolLM2-135M gets about 8", right[0])
+	if right[0] == 0 || right[0] > 15 {
+		t.Errorf("%v of 20 right: SmolLM2-135M gets three of ten", right[0])
 	}
 }
 
@@ -158,7 +160,7 @@ func TestEvalFocusCommand(t *testing.T) {
 	if err := os.WriteFile(set, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := try(t, "", "eval", set, "--strength", "1", "--max-tokens", "24", "--out", dir, "--model", testmodel.Path(t), "--state-dir", stateDir(t), "--ctx", "256")
+	out, err := try(t, "", "eval", set, "--strength", "1", "--max-tokens", "16", "--out", dir, "--model", testmodel.Path(t), "--state-dir", stateDir(t), "--ctx", "256")
 	if err != nil {
 		t.Fatal(err)
 	}
