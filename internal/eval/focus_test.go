@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"context"
 	"math"
 	"strings"
 	"testing"
@@ -47,24 +46,9 @@ func TestReadFocusSetRefuses(t *testing.T) {
 	}
 }
 
-// newEngine runs the fake until the test ends.
-func newEngine(t *testing.T, slots int) *llama.Engine {
-	t.Helper()
-	m := llamatest.New()
-	e := llama.New(m, llamatest.NewDecoder(m, llamatest.Options{Slots: slots}), llama.Config{Slots: slots, Queue: 64})
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		<-ended
-	})
-	return e
-}
-
 // Answers come in the order of their tries, with the likelihood that the engine's own log-probabilities add up to.
 func TestAnswer(t *testing.T) {
-	e := newEngine(t, 3)
+	e := startEngine(t, 3, llamatest.Options{})
 	var tries []Try
 	for i, prompt := range []string{"one", "two", "three", "four", "five"} {
 		tokens, err := e.Model().Tokenize([]llama.Part{{Text: prompt}}, true)

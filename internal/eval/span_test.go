@@ -77,7 +77,7 @@ func TestSpanWithout(t *testing.T) {
 
 // On the fake: the row without focus comes first, -1 gives the answers without the span, and parrots are counted.
 func TestSpans(t *testing.T) {
-	e := newEngine(t, 4)
+	e := startEngine(t, 4, llamatest.Options{})
 	prompt := func(text string) ([]sampler.Token, error) {
 		return e.Model().Tokenize([]llama.Part{{Text: text}}, true)
 	}

@@ -26,7 +26,7 @@ var fake = llamatest.New()
 func startEngine(t testing.TB, slots int, o llamatest.Options) *llama.Engine {
 	t.Helper()
 	o.Slots, o.Context, o.Batch = slots, 256, 512
-	e := llama.New(fake, llamatest.NewDecoder(fake, o), llama.Config{Slots: slots, Context: 256, Batch: 512})
+	e := llama.New(fake, llamatest.NewDecoder(fake, o), llama.Config{Slots: slots, Context: 256, Batch: 512, Queue: 64})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // one send, read at the end of the test
 	go func() { ended <- e.Run(ctx) }()
