@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"os/signal"
 	"strconv"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -63,9 +61,9 @@ stays best, the share of steps at which it did, and 95 % bands by bootstrap over
 				}
 				o.model = args[0]
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(cmd)
 			defer stop()
-			return runCalibrate(ctx, o, streams{cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()})
+			return runCalibrate(ctx, o, streamsOf(cmd))
 		},
 		ValidArgsFunction: completeModels,
 	}

@@ -9,10 +9,8 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -57,9 +55,9 @@ that speaks the OpenAI API instead.`,
   aim eval lambada.jsonl --url http://127.0.0.1:8080/v1 --model my-model --limit 100 --out results`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(cmd)
 			defer stop()
-			return runEval(ctx, args[0], o, streams{cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()})
+			return runEval(ctx, args[0], o, streamsOf(cmd))
 		},
 	}
 	f := cmd.Flags()

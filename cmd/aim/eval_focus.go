@@ -9,11 +9,9 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,9 +53,9 @@ Methods: prompt ("Focus on ..." behind the prompt), bias (logit_bias +4 and +6),
   aim eval focus dev.json --out results --methods lexical --strength 0.5,1 --prompts 4 --topics 4`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(cmd)
 			defer stop()
-			return runFocus(ctx, args[0], o, streams{cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()})
+			return runFocus(ctx, args[0], o, streamsOf(cmd))
 		},
 	}
 	f := cmd.Flags()

@@ -53,7 +53,7 @@ In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such 
 			if err := o.parseFocus(); err != nil {
 				return err
 			}
-			return converse(cmd.Context(), o, strings.Join(args, " "), streams{cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()})
+			return converse(cmd.Context(), o, strings.Join(args, " "), streamsOf(cmd))
 		},
 	}
 	o.flags(cmd)

@@ -8,10 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,10 +53,10 @@ a second signal ends it at once.`,
 			if err := oneUtility(cmd.Flags()); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := interruptible(cmd)
 			defer stop()
 			context.AfterFunc(ctx, stop) // the second signal finds its default: the end
-			return serve(ctx, o, streams{cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()})
+			return serve(ctx, o, streamsOf(cmd))
 		},
 	}
 	f := cmd.Flags()
