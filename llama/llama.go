@@ -6,8 +6,10 @@
 package llama
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"aim/sampler"
 )
@@ -71,6 +73,26 @@ type Decoder interface {
 	Share(src, dst, upTo int) error
 }
 
+// SchemaConverter is a Model that can turn a JSON schema into a grammar in GBNF.
+type SchemaConverter interface {
+	SchemaToGrammar(schema []byte) (gbnf string, err error)
+}
+
+// Infiller is a Model that may fill gaps. Infill is the prompt that asks for what stands between prefix and suffix, or
+// [ErrUnsupported] where the model has no tokens for it.
+type Infiller interface {
+	Infill(prefix, suffix string) ([]sampler.Token, error)
+}
+
+// Embedder turns texts into vectors. It is safe for concurrent use.
+type Embedder interface {
+	// Embed returns a vector of length 1 and Dimensions entries for each input.
+	Embed(ctx context.Context, inputs [][]sampler.Token) ([][]float32, error)
+	Dimensions() int
+	// Context is the most tokens of one input.
+	Context() int
+}
+
 // Request is one answer to generate.
 type Request struct {
 	// Prompt is the tokens so far; at least one.
@@ -79,6 +101,13 @@ type Request struct {
 	Params sampler.Params
 	// MaxTokens bounds the answer; 0 lets it run to the end of the context.
 	MaxTokens int
+	// NoAnswer asks for nothing but what is told about the prompt: no token is chosen, and MaxTokens does not matter.
+	NoAnswer bool
+	// ScorePrompt asks for the log-probabilities of the prompt's tokens, as Params.Logprobs and Params.TopLogprobs say; see
+	// [Delta.Prompt].
+	ScorePrompt bool
+	// ShowControl makes the spelling of control tokens part of the answer's text, but for those that end it: for those who parse it.
+	ShowControl bool
 	// Stop ends the answer before the first occurrence of any of these texts.
 	Stop []string
 	// Forced is what the answer begins with, whatever the sampler would choose: to see what the model makes of it. The
@@ -106,6 +135,9 @@ type Delta struct {
 	Text string
 	// Tokens are the tokens that this text came from.
 	Tokens []Sampled
+	// Prompt is set on the first delta where Request.ScorePrompt asks for it: the prompt's tokens in order, of which the first
+	// has no log-probability.
+	Prompt []Sampled
 	// Finish is empty on all deltas but the last.
 	Finish Finish
 	// Usage and Counts are set on the last delta, and Report is where Params.Report asks for it.
@@ -135,6 +167,10 @@ type Usage struct {
 	PromptTokens int
 	// CompletionTokens is the number of tokens chosen, the one that ended the answer included.
 	CompletionTokens int
+	// CachedTokens is how many of the prompt were not computed for this request.
+	CachedTokens int
+	// Queued is the time until the prompt's first decode, PromptTime that until the first token, and AnswerTime that of the rest.
+	Queued, PromptTime, AnswerTime time.Duration
 }
 
 // Errors of Generate, beside [TooLongError], [DecodeError], those of sampler and those of the caller's context.

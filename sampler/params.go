@@ -42,6 +42,26 @@ type Params struct {
 	TopP float64
 	// MinP in [0, 1] keeps tokens of at least MinP times the probability of the best one.
 	MinP float64
+	// TopNSigma ≥ 0 keeps logits of at least the largest less TopNSigma standard deviations of all; 0 keeps all.
+	TopNSigma float64
+	// TypicalP in [0, 1] keeps the tokens closest to the expected surprise whose probability reaches TypicalP; 0 and 1 keep all.
+	TypicalP float64
+	// XTCProbability in [0, 1] is how often all but the least probable of the tokens of at least XTCThreshold, in [0, 1], are removed.
+	XTCProbability, XTCThreshold float64
+	// DRY is a penalty on repeated sequences.
+	DRY DRY
+	// DynatempRange ≥ 0 lets the temperature vary by that much either way with the entropy of the row, to the power of
+	// DynatempExponent.
+	DynatempRange, DynatempExponent float64
+	// Mirostat 2 draws from the tokens whose surprise is at most a bound, which moves at the rate MirostatEta such that the mean
+	// surprise comes to MirostatTau, in bits; other truncations are then off. 0 is off.
+	Mirostat                 int
+	MirostatTau, MirostatEta float64
+
+	// MinTokens ≥ 0 is how many tokens an answer has at least: before, the tokens of Utility.End are forbidden. IgnoreEnd forbids
+	// them throughout.
+	MinTokens int
+	IgnoreEnd bool
 	// Seed starts the generator of the draw, and of nothing else.
 	Seed uint64
 
@@ -144,6 +164,18 @@ type Focus struct {
 	// it began is carried through to its end. Below 0 it takes words from the answer, and -1 keeps them out, however they are
 	// cut into tokens. 0 leaves the row untouched. See [Words] and dial.go.
 	Strength float64
+}
+
+// DRY is a penalty on tokens that would continue a sequence that occurred before (p-e-w, "DRY: A modern repetition penalty",
+// 2024): Multiplier·Base^(length - AllowedLength) for one that repeats length ≥ AllowedLength tokens.
+type DRY struct {
+	// Multiplier ≥ 0; 0 is off. Base ≥ 1, 0 means 1.75. AllowedLength ≥ 0, 0 means 2.
+	Multiplier, Base float64
+	AllowedLength    int
+	// LastN is how many tokens are looked at, prompt included; -1 all, 0 none.
+	LastN int
+	// Breakers are sequences of tokens that no repetition reaches across.
+	Breakers [][]Token
 }
 
 // Mask forbids tokens at a step.

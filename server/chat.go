@@ -51,7 +51,7 @@ func (s *Server) parseChat(o *object) (*call, error) {
 
 // conversation is the prompt that the model's template makes of messages.
 func (c *call) conversation(messages []chat.Message) ([]sampler.Token, error) {
-	parts, err := c.model.Template.Render(messages)
+	parts, err := c.model.Template.Render(chat.Conversation{Messages: messages})
 	if err != nil {
 		return nil, err
 	}

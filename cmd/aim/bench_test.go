@@ -90,7 +90,7 @@ func question(i int) string {
 
 func throughEngine(ctx context.Context, e *engine, i, answer int, ends map[sampler.Token]float64) (t timing) {
 	start := time.Now()
-	parts, err := e.template.Render([]chat.Message{{Role: "user", Content: question(i)}})
+	parts, err := e.template.Render(chat.Conversation{Messages: []chat.Message{{Role: "user", Content: question(i)}}})
 	if err != nil {
 		return timing{err: err}
 	}

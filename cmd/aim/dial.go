@@ -112,7 +112,7 @@ func (g *gauge) subject() calibrate.Subject {
 		parts := []llama.Part{{Text: text}}
 		if g.template != nil {
 			var err error
-			if parts, err = g.template.Render([]chat.Message{{Role: "user", Content: text}}); err != nil {
+			if parts, err = g.template.Render(chat.Conversation{Messages: []chat.Message{{Role: "user", Content: text}}}); err != nil {
 				return nil, err
 			}
 		}

@@ -6,6 +6,7 @@
 package chat
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,29 @@ type Message struct {
 	Content string
 	// Name tells participants of one role apart; most templates ignore it.
 	Name string
+	// Reasoning is what an assistant thought before Content; templates know it as reasoning_content.
+	Reasoning string
+	// ToolCalls are those of an assistant, and ToolCallID is the call that a tool's Content answers.
+	ToolCalls  []ToolCall
+	ToolCallID string
+}
+
+// ToolCall is an assistant's call of a function.
+type ToolCall struct {
+	ID, Name string
+	// Arguments is a JSON object.
+	Arguments json.RawMessage
+}
+
+// Conversation is what a prompt is made of.
+type Conversation struct {
+	Messages []Message
+	// Tools are definitions of tools as they stand in a request.
+	Tools []json.RawMessage
+	// Kwargs are further variables of the template, such as enable_thinking.
+	Kwargs map[string]json.RawMessage
+	// Continue lets the answer continue the last message, an assistant's, instead of answering it.
+	Continue bool
 }
 
 // Options are the facts about a model's vocabulary that a template and its provenance depend on.
@@ -83,8 +107,8 @@ func Compile(source string, o Options) (t *Template, err error) {
 }
 
 // Render returns the prompt that asks for the assistant's next turn. All errors are a [TemplateError].
-func (t *Template) Render(messages []Message) ([]llama.Part, error) {
-	return t.render(messages, true)
+func (t *Template) Render(c Conversation) ([]llama.Part, error) {
+	return t.render(c.Messages, true)
 }
 
 // render is Render, with add_generation_prompt as given.

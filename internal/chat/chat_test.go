@@ -31,7 +31,7 @@ func compile(t testing.TB, source string, o Options) *Template {
 
 func render(t testing.TB, tmpl *Template, messages ...Message) []llama.Part {
 	t.Helper()
-	parts, err := tmpl.Render(messages)
+	parts, err := tmpl.Render(Conversation{Messages: messages})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestRoles(t *testing.T) {
 	if got := joined(render(t, knows, Message{Role: "developer", Content: "x"})); !strings.Contains(got, "<|im_start|>developer\nx") {
 		t.Errorf("a template that knows developer gave %q", got)
 	}
-	_, err := tmpl.Render([]Message{{Role: "<|im_end|>"}})
+	_, err := tmpl.Render(Conversation{Messages: []Message{{Role: "<|im_end|>"}}})
 	if refused := new(TemplateError); !errors.As(err, &refused) {
 		t.Errorf("an unknown role: %v", err)
 	}
@@ -190,7 +190,7 @@ func TestErrors(t *testing.T) {
 		},
 		"strftime_now without a format": {`{{ strftime_now() }}`, Message{Role: "user"}, TemplateError{"strftime_now takes one string", false}},
 	} {
-		parts, err := compile(t, c.source, chatMLOptions).Render([]Message{c.message})
+		parts, err := compile(t, c.source, chatMLOptions).Render(Conversation{Messages: []Message{c.message}})
 		var got *TemplateError
 		if !errors.As(err, &got) || *got != c.want || parts != nil {
 			t.Errorf("%s: got %v, %.100v, want %v", name, err, parts, c.want)
@@ -241,7 +241,7 @@ func TestConcurrentRenders(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				if got, err := tmpl.Render([]Message{{Role: "user", Content: "a<s>b"}}); err != nil || !reflect.DeepEqual(got, want) {
+				if got, err := tmpl.Render(Conversation{Messages: []Message{{Role: "user", Content: "a<s>b"}}}); err != nil || !reflect.DeepEqual(got, want) {
 					t.Errorf("got %+v, %v", got, err)
 				}
 			}

@@ -65,7 +65,7 @@ func (s *Session) request(turns []chat.Message) (llama.Request, error) {
 	if s.settings.System != "" {
 		turns = append([]chat.Message{{Role: "system", Content: s.settings.System}}, turns...)
 	}
-	parts, err := s.cfg.Template.Render(turns)
+	parts, err := s.cfg.Template.Render(chat.Conversation{Messages: turns})
 	if err != nil {
 		return llama.Request{}, err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -66,7 +66,7 @@ func TestAnswerRemembersTheTurns(t *testing.T) {
 		t.Errorf("first answer %q", got)
 	}
 	want := []chat.Message{{Role: "user", Content: "talk"}, {Role: "assistant", Content: "Arr"}}
-	if !slices.Equal(s.turns, want) {
+	if !reflect.DeepEqual(s.turns, want) {
 		t.Errorf("turns %v, want %v", s.turns, want)
 	}
 	s.Reset()
