@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"aim/sampler"
 )
@@ -27,9 +28,15 @@ type Config struct {
 	Chunk int
 	// Queue is the number of requests that may wait for a slot; default 0.
 	Queue int
+	// ScoreRows is how many rows of logits a decode may have for [Request.ScorePrompt]; default as many as 64 MiB hold. A
+	// driver may keep as much memory as the largest decode took.
+	ScoreRows int
 }
 
-func (c Config) withDefaults() Config {
+// scoreBytes is the default of Config.ScoreRows in bytes.
+const scoreBytes = 64 << 20
+
+func (c Config) withDefaults(vocab int) Config {
 	set := func(v *int, def int) {
 		if *v == 0 {
 			*v = def
@@ -39,6 +46,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Context, 4096)
 	set(&c.Batch, 512)
 	set(&c.Chunk, 64)
+	set(&c.ScoreRows, max(1, scoreBytes/(4*max(vocab, 1))))
 	return c
 }
 
@@ -83,7 +91,10 @@ type answer struct {
 	forced  []sampler.Token // what is left of Request.Forced
 	box     mailbox
 	max     int
+	control bool // Request.ShowControl
+	scores  *scores
 	usage   Usage
+	clock   clock
 
 	name    string         // Request.Name
 	counted sampler.Counts // what the engine's counters have of the sampler's
@@ -93,7 +104,9 @@ type answer struct {
 // step is one sequence's share of a decode.
 type step struct {
 	seq *sequence
-	row []float32
+	// scores are the rows that score its prompt, and row the one for its next token, nil without one.
+	scores [][]float32
+	row    []float32
 	// twins are the rows of the sequence's twins.
 	twins [][]float32
 	delta Delta
@@ -102,7 +115,7 @@ type step struct {
 
 // New returns an Engine over m and d. Its requests wait until Run is called.
 func New(m Model, d Decoder, cfg Config) *Engine {
-	cfg = cfg.withDefaults()
+	cfg = cfg.withDefaults(m.Vocab())
 	control, ends := ControlTokens(m)
 	return &Engine{
 		control:  control,
@@ -157,6 +170,10 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Delta, error
 		ctx, leave := context.WithCancel(ctx)
 		defer leave()
 		seq, err := e.newSequence(ctx, r)
+		if err == nil && r.NoAnswer && seq.toScore == 0 {
+			yield(seq.silence())
+			return
+		}
 		if err == nil {
 			err = e.admit(seq)
 		}
@@ -213,8 +230,11 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	if err := e.checkTwins(&r); err != nil {
 		return nil, err
 	}
+	if err := checkScores(&r); err != nil {
+		return nil, err
+	}
 	room := e.cfg.Context - longest(&r)
-	if room < 1 {
+	if room < 1 && !(r.NoAnswer && room == 0) {
 		return nil, &TooLongError{Prompt: len(r.Prompt), Context: e.cfg.Context}
 	}
 	if r.MaxTokens < 0 {
@@ -239,10 +259,16 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 		return nil, err
 	}
 	s.Prime(r.Prompt)
+	scores, err := newScores(&r, vocab)
+	if err != nil {
+		return nil, err
+	}
 	seq := &sequence{
 		tokens: append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
 		twins:  newTwins(&r, room),
 		answer: &answer{
+			control: r.ShowControl,
+			scores:  scores,
 			ctx:     ctx,
 			sampler: s,
 			text:    text{stop: r.Stop},
@@ -253,6 +279,12 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			name:    r.Name,
 			report:  newReport(&r.Params),
 		},
+	}
+	if r.NoAnswer {
+		seq.mute, seq.tokens = true, seq.tokens[:len(r.Prompt)-1]
+	}
+	if r.ScorePrompt {
+		seq.toScore = len(r.Prompt) - 1
 	}
 	seq.rouse()
 	return seq, nil
@@ -268,6 +300,7 @@ func (e *Engine) admit(seq *sequence) error {
 		e.admitted.Add(-width)
 		return ErrBusy
 	}
+	seq.clock.arrived = time.Now()
 	e.arrivals <- seq
 	return nil
 }
@@ -334,6 +367,7 @@ func (e *Engine) step() {
 	if len(rows) == 0 {
 		return
 	}
+	e.begin()
 	if err := e.decode(rows); err != nil {
 		e.failed(err)
 		return
@@ -342,7 +376,7 @@ func (e *Engine) step() {
 	e.decodes.Add(1)
 	e.promptTokens.Add(uint64(len(rows) - e.loop.sched.stepped))
 	e.collect(outs)
-	parallel(len(e.loop.steps), func(i int) { e.choose(&e.loop.steps[i]) })
+	parallel(len(e.loop.steps), func(i int) { e.look(&e.loop.steps[i]) })
 	for i := range e.loop.steps {
 		e.deliver(&e.loop.steps[i])
 	}
@@ -353,10 +387,18 @@ func (e *Engine) collect(outs []output) {
 	steps, views := e.loop.steps[:0], e.loop.views[:0]
 	for _, out := range outs {
 		first := len(views)
-		for i := range out.seq.width() {
-			views = append(views, e.loop.dec.Logits(out.row+i)) // nil for idle twins
+		for i := range out.n {
+			views = append(views, e.loop.dec.Logits(out.score+i))
 		}
-		steps = append(steps, step{seq: out.seq, row: views[first], twins: views[first+1:]})
+		st := step{seq: out.seq, scores: views[first:len(views):len(views)]}
+		if out.row >= 0 {
+			first = len(views)
+			for i := range out.seq.width() {
+				views = append(views, e.loop.dec.Logits(out.row+i)) // nil for idle twins
+			}
+			st.row, st.twins = views[first], views[first+1:len(views):len(views)]
+		}
+		steps = append(steps, st)
 	}
 	e.loop.steps, e.loop.views = steps, views
 }
@@ -384,9 +426,16 @@ func (e *Engine) failed(err error) {
 	}
 }
 
-// choose samples a sequence's next token and assembles its text. Several run at once, each on a sequence of its own.
-func (e *Engine) choose(st *step) {
+// look makes of a sequence's rows what they are for. Several run at once, each on a sequence of its own.
+func (e *Engine) look(st *step) {
 	defer recovered("sampling", &st.err)
+	if st.err = st.seq.score(st); st.err == nil && st.row != nil {
+		e.choose(st)
+	}
+}
+
+// choose samples a sequence's next token and assembles its text.
+func (e *Engine) choose(st *step) {
 	a := st.seq.answer
 	choice, err := a.pick(st.row, st.twins)
 	if err != nil {
@@ -396,6 +445,7 @@ func (e *Engine) choose(st *step) {
 	a.sampler.Accept(choice.Token)
 	st.seq.extend(choice.Token)
 	a.usage.CompletionTokens++
+	a.clock.token(&a.usage)
 	if a.report != nil {
 		a.report.Tokens = append(a.report.Tokens, a.sampler.Step())
 	}
@@ -406,7 +456,7 @@ func (e *Engine) choose(st *step) {
 		d.Finish = FinishStop
 	} else {
 		var piece []byte
-		if kind == Normal {
+		if kind == Normal || a.control {
 			piece = e.model.Piece(choice.Token)
 		}
 		var stopped bool
@@ -444,7 +494,9 @@ func (e *Engine) deliver(st *step) {
 		st.seq.box.put(Delta{}, st.err)
 		return
 	}
-	e.completionTokens.Add(1)
+	if st.row != nil {
+		e.completionTokens.Add(1)
+	}
 	if st.seq.usage.CompletionTokens%countEvery == 0 {
 		e.counters.update(st.seq.answer)
 	}
@@ -452,7 +504,7 @@ func (e *Engine) deliver(st *step) {
 	if d.Finish != "" {
 		e.drop(st.seq)
 	}
-	if d.Text != "" || len(d.Tokens) > 0 || d.Finish != "" {
+	if d.Text != "" || len(d.Tokens)+len(d.Prompt) > 0 || d.Finish != "" {
 		st.seq.box.put(d, nil)
 	}
 }

@@ -24,19 +24,30 @@ type sequence struct {
 	share int
 	// idle says that the next token is chosen without the twin's row of logits.
 	idle bool
+
+	// The first toScore tokens of the prompt need the rows of logits that follow them, which tell the log-probabilities of the
+	// tokens after them. Of these rows the first scored have been looked at. Both are 0 for those whose prompt is not scored.
+	scored, toScore int
+	// mute says that no token is chosen: the sequence is done when its tokens are in the cache.
+	mute bool
 }
 
-// output says that the rows of logits for a sequence's next token are there: its own and those of its twins.
+// output says which rows of logits of a sequence are there.
 type output struct {
 	seq *sequence
-	// row is the index into the planned rows; those of the twins follow, in their order.
+	// row is the index into the planned rows of the one for the sequence's next token, -1 without one; those of the twins follow,
+	// in their order.
 	row int
+	// score is the index of the first of n rows that score its prompt.
+	score, n int
 }
 
 // scheduler decides what the next decode carries. It has no goroutine, channel, clock or log: the engine turns each event
 // into a call.
 type scheduler struct {
 	batch, chunk int
+	// most is the number of rows of logits beyond which no prompt gets more of them in a decode than one.
+	most int
 
 	// free holds slot numbers in ascending order; waiting and running are in order of arrival.
 	free             []int
@@ -48,12 +59,14 @@ type scheduler struct {
 	outs []output
 	// stepped is the number of rows that belong to answers.
 	stepped int
+	// room is how many rows of logits there is room for.
+	room int
 	// freed are the slots that the last call of remove or preempt emptied.
 	freed []int
 }
 
 func newScheduler(cfg Config) *scheduler {
-	s := &scheduler{batch: cfg.Batch, chunk: cfg.Chunk}
+	s := &scheduler{batch: cfg.Batch, chunk: cfg.Chunk, most: cfg.ScoreRows}
 	for slot := range cfg.Slots {
 		s.free = append(s.free, slot)
 	}
@@ -112,7 +125,8 @@ func (s *scheduler) preempt() (*sequence, int) {
 
 // plan lays out the next decode: every running answer first, one row for each of its prompts, then prompts in order of
 // arrival. While answers run, prompts get at most chunk rows, so that a long prompt delays nobody's next token by more than
-// that. The result is valid until the next call.
+// that. Prompts that are scored get rows of logits as long as there is room for them, and one in any case. The result is
+// valid until the next call.
 func (s *scheduler) plan() ([]Row, []output) {
 	s.rows, s.outs, s.stepped = s.rows[:0], s.outs[:0], 0
 	for _, seq := range s.running {
@@ -120,9 +134,11 @@ func (s *scheduler) plan() ([]Row, []output) {
 			lane.next = lane.done
 		}
 		if seq.ready() && len(s.rows)+seq.width() <= s.batch {
+			s.outs = append(s.outs, output{seq: seq})
 			s.step(seq)
 		}
 	}
+	s.room = max(1, s.most-s.stepped)
 	room := s.batch - len(s.rows)
 	if len(s.rows) > 0 {
 		room = min(room, s.chunk)
@@ -139,21 +155,59 @@ func (s *scheduler) plan() ([]Row, []output) {
 // of the others, since all of them have to be there for the first token of the answer.
 func (s *scheduler) enter(seq *sequence, room int) int {
 	before, whole := len(s.rows), true
+	s.outs = append(s.outs, output{seq: seq, row: -1})
+	out := &s.outs[len(s.outs)-1]
 	for lane := range seq.lanes {
 		if !lane.waitsFor(seq) {
-			s.take(lane, min(len(lane.tokens)-1-lane.next, room-(len(s.rows)-before)))
+			s.take(lane, s.scorable(lane, min(lane.entry()-lane.next, room-(len(s.rows)-before))))
 		}
 		whole = whole && lane.next == len(lane.tokens)-1
 	}
-	if whole && len(s.rows)-before+seq.width() <= room {
+	s.score(out, before)
+	switch {
+	case whole && !seq.mute && len(s.rows)-before+seq.width() <= room:
 		s.step(seq)
+	case out.n == 0:
+		s.outs = s.outs[:len(s.outs)-1]
 	}
 	return len(s.rows) - before
 }
 
-// step plans the last token of a sequence and of its twins; logits are wanted after it unless a twin is idle.
+// entry is the number of tokens that enter the cache before the one whose logits choose the next token.
+func (seq *sequence) entry() int {
+	if seq.mute {
+		return len(seq.tokens)
+	}
+	return len(seq.tokens) - 1
+}
+
+// scorable is how many of the next n tokens of a sequence there is room for, with the rows of logits that they need.
+func (s *scheduler) scorable(seq *sequence, n int) int {
+	if seq.next+n <= seq.scored || seq.next >= seq.toScore {
+		return n
+	}
+	return min(n, max(0, seq.scored-seq.next)+s.room)
+}
+
+// score asks for logits after those of the rows from an index on that out's sequence needs to score its prompt.
+func (s *scheduler) score(out *output, from int) {
+	for i := from; i < len(s.rows); i++ {
+		if p := s.rows[i].Pos; p < out.seq.scored || p >= out.seq.toScore {
+			continue
+		}
+		if out.n == 0 {
+			out.score = i
+		}
+		s.rows[i].Logits = true
+		out.n++
+	}
+	s.room -= out.n
+}
+
+// step plans the last token of a sequence and of its twins, which is that of the last output; logits are wanted after it
+// unless a twin is idle.
 func (s *scheduler) step(seq *sequence) {
-	s.outs = append(s.outs, output{seq, len(s.rows)})
+	s.outs[len(s.outs)-1].row = len(s.rows)
 	for lane := range seq.lanes {
 		s.take(lane, 1)
 		s.rows[len(s.rows)-1].Logits = !lane.idle

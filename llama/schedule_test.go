@@ -189,3 +189,93 @@ func TestPlannedNamesEachSequenceOnce(t *testing.T) {
 		t.Errorf("planned %v", got)
 	}
 }
+
+// A scored prompt enters no faster than there is room for its rows of logits, answers beside it keep theirs, and what is computed
+// again after a preemption is not scored again.
+func TestPlanBoundsRowsOfLogits(t *testing.T) {
+	s := newScheduler(Config{Slots: 3, Batch: 100, Chunk: 50, ScoreRows: 8})
+	answer := arrive(s, 1)
+	s.admit()
+	s.plan()
+	decoded(s)
+	a, b := arrive(s, 30), arrive(s, 3)
+	a.toScore, b.toScore = 29, 2
+	s.admit()
+	seen := map[*sequence][]int{}
+	plan := func(most int) {
+		t.Helper()
+		rows, outs := s.plan()
+		logits := 0
+		for _, r := range rows {
+			if r.Logits {
+				logits++
+			}
+		}
+		if logits > most {
+			t.Fatalf("%d rows of logits, want at most %d", logits, most)
+		}
+		for _, out := range outs {
+			for i := range out.n {
+				if r := rows[out.score+i]; r.Seq != out.seq.slot || !r.Logits {
+					t.Fatalf("row %+v scores sequence %d", r, out.seq.slot)
+				}
+				seen[out.seq] = append(seen[out.seq], rows[out.score+i].Pos)
+			}
+			out.seq.scored += out.n
+		}
+		s.commit()
+		for _, out := range outs {
+			if out.row >= 0 {
+				out.seq.tokens = append(out.seq.tokens, 0)
+			}
+		}
+	}
+	for range 2 {
+		plan(8)
+	}
+	if n := len(answer.tokens); n != 4 || a.scored != 14 || b.scored != 0 {
+		t.Fatalf("the answer has %d tokens, the prompts %d and %d scores", n, a.scored, b.scored)
+	}
+	b.done, a.done = 0, 0 // as preemption leaves them
+	plan(8)
+	if a.scored != 21 || a.done != 21 {
+		t.Errorf("after a preemption %d of %d tokens are scored", a.scored, a.done)
+	}
+	for range 4 {
+		plan(9) // with the first token of an answer
+	}
+	for seq, n := range map[*sequence]int{a: 29, b: 2} {
+		if len(seen[seq]) != n || !slices.IsSorted(seen[seq]) || len(slices.Compact(seen[seq])) != n {
+			t.Errorf("scored positions %v, want each of %d once", seen[seq], n)
+		}
+	}
+	s.most = 1
+	c := arrive(s, 4)
+	s.remove(b)
+	s.admit()
+	c.toScore = 3
+	plan(3)
+	if c.scored != 1 {
+		t.Errorf("%d scores where the answers have all the room, want 1", c.scored)
+	}
+}
+
+func TestPlanOfAMutePromptHasNoStep(t *testing.T) {
+	s := newScheduler(Config{Slots: 1, Batch: 8, Chunk: 8, ScoreRows: 100})
+	a := arrive(s, 9)
+	a.mute, a.toScore = true, 9
+	s.admit()
+	for _, want := range []int{8, 1, 0} {
+		rows, outs := s.plan()
+		if len(rows) != want {
+			t.Fatalf("%d rows, want %d", len(rows), want)
+		}
+		for _, out := range outs {
+			if out.row != -1 || out.n != want {
+				t.Errorf("output %+v, want %d scores and no step", out, want)
+			}
+			out.seq.scored += out.n
+		}
+		s.commit()
+	}
+}

@@ -76,6 +76,9 @@ func width(seqs []*sequence) (n int) {
 
 // ready says that one more token of each prompt completes what the next token of the answer needs.
 func (seq *sequence) ready() bool {
+	if seq.mute {
+		return false
+	}
 	for lane := range seq.lanes {
 		if len(lane.tokens)-lane.done != 1 {
 			return false

@@ -152,6 +152,7 @@ func ask(ctx context.Context, e *llama.Engine, p *pairing) (a composed) {
 			return a
 		}
 		a.text += d.Text
+		a.prompt = append(a.prompt, d.Prompt...)
 		a.sampled = append(a.sampled, d.Tokens...)
 		a.finish, a.usage, a.counts, a.report = d.Finish, d.Usage, d.Counts, d.Report
 	}
@@ -223,7 +224,7 @@ func (c *composition) check(p *pairing, a, again *composed) error {
 	if err := c.valid(a); err != nil {
 		return err
 	}
-	if a.text != again.text || !slices.Equal(a.steps, again.steps) || !reflect.DeepEqual(a.sampled, again.sampled) || a.counts != again.counts || a.finish != again.finish {
+	if a.text != again.text || !slices.Equal(a.steps, again.steps) || !reflect.DeepEqual(a.sampled, again.sampled) || !reflect.DeepEqual(a.prompt, again.prompt) || a.counts != again.counts || a.finish != again.finish {
 		return fmt.Errorf("asked again it is %q", again.text)
 	}
 	for _, i := range p.parts() {

@@ -218,6 +218,29 @@ var features = []feature{
 		},
 	},
 	{
+		name: "scores of the prompt", wire: "echo with logprobs", fields: []string{"ScorePrompt"},
+		// A span is a part of the prompt, and a window refuses log-probabilities.
+		excludes: []string{"utility in a window", "span focus", "span focus, away"},
+		apply: func(_ *composition, r *llama.Request) {
+			r.ScorePrompt, r.Params.Logprobs, r.Params.TopLogprobs = true, true, composeTops
+		},
+		holds: func(_ *composition, r *llama.Request, a *composed) error {
+			if len(a.prompt) != len(r.Prompt) {
+				return fmt.Errorf("%d scores of %d tokens", len(a.prompt), len(r.Prompt))
+			}
+			for i, s := range a.prompt {
+				if s.Token != r.Prompt[i] || i > 0 && (len(s.Top) != composeTops || !(s.Logprob <= 0)) {
+					return fmt.Errorf("token %d of the prompt is scored as %+v", i, s)
+				}
+			}
+			return nil
+		},
+	},
+	{
+		name: "control tokens shown", wire: "tools", fields: []string{"ShowControl"},
+		apply: func(_ *composition, r *llama.Request) { r.ShowControl = true },
+	},
+	{
 		name: "report", wire: "aim.report", fields: []string{"Params.Report"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Report = true },
 		holds: func(_ *composition, _ *llama.Request, a *composed) error { return reported(a) },
@@ -229,6 +252,7 @@ var unclaimed = map[string]string{
 	"Prompt":          "every case has its own",
 	"MaxTokens":       "every case has it, and its length is checked",
 	"Name":            "every case has it, and the counters are checked",
+	"NoAnswer":        "there is no answer to compose with; llama.TestNoAnswer",
 	"Params.Observer": "every case is observed",
 }
 
@@ -367,6 +391,7 @@ func reported(a *composed) error {
 // composed is the answer to a case.
 type composed struct {
 	text    string
+	prompt  []llama.Sampled
 	sampled []llama.Sampled
 	finish  llama.Finish
 	usage   llama.Usage
