@@ -36,6 +36,15 @@ size_t aim_pieces(const struct llama_vocab *vocab, char *buf, size_t cap, uint32
 struct ggml_threadpool *aim_threadpool(int n);
 void aim_threadpool_free(struct ggml_threadpool *pool);
 
+// aim_schema_to_grammar returns the grammar of a JSON schema of len bytes, for the caller to free, or NULL with err set. The converter
+// calls itself as deep as the schema is: it runs on a thread with a stack of that many bytes.
+char *aim_schema_to_grammar(const char *schema, size_t len, size_t stack, char *err, size_t n);
+
+// aim_grammar_allowed asks llama.cpp's own grammar sampler what may follow count tokens: allowed, one byte for each token of the
+// vocabulary, becomes 1 or 0. It is false with err set where the grammar is none or does not allow one of the tokens.
+bool aim_grammar_allowed(const struct llama_vocab *vocab, const char *grammar, const llama_token *tokens, size_t count,
+                         uint8_t *allowed, char *err, size_t n);
+
 #ifdef __cplusplus
 }
 #endif
