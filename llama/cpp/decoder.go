@@ -65,6 +65,10 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 		}
 		return nil, fmt.Errorf("new decoder of %d×%d tokens: %s", o.Slots, o.Context, reason(logged))
 	}
+	if C.llama_get_memory(d.ctx) == nil {
+		C.llama_free(d.ctx)
+		return nil, errors.New("new decoder: this model encodes texts, it does not generate any")
+	}
 	if d.pool = C.aim_threadpool(C.int(o.Threads)); d.pool != nil {
 		C.llama_attach_threadpool(d.ctx, d.pool, nil)
 	}

@@ -49,13 +49,19 @@ type Model struct {
 	c     *C.struct_llama_model
 	vocab *C.struct_llama_vocab
 	bos   sampler.Token // -1 where the model wants none before a prompt
+	sep   sampler.Token // -1 where the model wants none after it
+	// gap are the tokens before a prefix, before a suffix, and before what stands between them; -1 where the model has none.
+	gap [3]sampler.Token
 
 	text  []byte // of all pieces
 	ends  []uint32
 	kinds []llama.Kind
 }
 
-var _ llama.Model = (*Model)(nil)
+var (
+	_ llama.Model    = (*Model)(nil)
+	_ llama.Infiller = (*Model)(nil)
+)
 
 // Load reads the GGUF file at path. The caller closes the Model after all its Decoders.
 func Load(path string, o ModelOptions) (*Model, error) {
@@ -168,6 +174,15 @@ func (m *Model) readVocab() {
 	if C.llama_vocab_get_add_bos(m.vocab) {
 		m.bos = sampler.Token(C.llama_vocab_bos(m.vocab))
 	}
+	m.sep = -1
+	if C.llama_vocab_get_add_sep(m.vocab) {
+		m.sep = sampler.Token(C.llama_vocab_sep(m.vocab))
+	}
+	m.gap = [3]sampler.Token{
+		sampler.Token(C.llama_vocab_fim_pre(m.vocab)),
+		sampler.Token(C.llama_vocab_fim_suf(m.vocab)),
+		sampler.Token(C.llama_vocab_fim_mid(m.vocab)),
+	}
 }
 
 // Close frees the model.
@@ -215,7 +230,29 @@ func (m *Model) Tokenize(parts []llama.Part, special bool) ([]sampler.Token, err
 	if special && m.bos >= 0 && (len(tokens) == 0 || tokens[0] != m.bos) {
 		tokens = append([]sampler.Token{m.bos}, tokens...)
 	}
+	if special && m.sep >= 0 && (len(tokens) == 0 || tokens[len(tokens)-1] != m.sep) {
+		tokens = append(tokens, m.sep)
+	}
 	return tokens, nil
+}
+
+// Infill implements [llama.Infiller]: prefix and suffix, and then the token that asks for what stands between them.
+func (m *Model) Infill(prefix, suffix string) ([]sampler.Token, error) {
+	if min(m.gap[0], m.gap[1], m.gap[2]) < 0 {
+		return nil, llama.ErrUnsupported
+	}
+	var prompt []sampler.Token
+	if m.bos >= 0 {
+		prompt = append(prompt, m.bos)
+	}
+	for i, text := range []string{prefix, suffix} {
+		tokens, err := m.tokenize(text, false)
+		if err != nil {
+			return nil, fmt.Errorf("tokenize: %w", err)
+		}
+		prompt = append(append(prompt, m.gap[i]), tokens...)
+	}
+	return append(prompt, m.gap[2]), nil
 }
 
 func (m *Model) tokenize(text string, trusted bool) ([]sampler.Token, error) {

@@ -16,3 +16,8 @@ func TestContract(t *testing.T) {
 		},
 	})
 }
+
+func TestEmbedderContract(t *testing.T) {
+	m := llamatest.New()
+	llamatest.RunEmbedder(t, m, llamatest.NewEmbedder(m), 0)
+}
