@@ -130,3 +130,39 @@ func TestInfill(t *testing.T) {
 		t.Errorf("both sides are %q", text)
 	}
 }
+
+// An encoder sees a text whole and both ways. testdata/bert.py says how the model was made.
+func TestEmbedderOfAnEncoder(t *testing.T) {
+	m, err := Load("testdata/bert.gguf", ModelOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	e := embedder(t, m, EmbedderOptions{Inputs: 3})
+	if e.Dimensions() != 16 || e.Context() != 64 {
+		t.Errorf("%d dimensions, context %d", e.Dimensions(), e.Context())
+	}
+	// Its pooling is the first token's, which is the same for all texts: that they differ shows that it sees what follows.
+	llamatest.RunEmbedder(t, m, e, 1e-5)
+	tokens, err := m.Tokenize([]llama.Part{{Text: "cab"}}, true)
+	if want := []string{"[CLS]", "c", "a", "b", "[SEP]"}; err != nil || len(tokens) != len(want) {
+		t.Fatalf("tokens %v, error %v, want %q", tokens, err, want)
+	} else if tokens[0] != 2 || tokens[4] != 3 {
+		t.Errorf("tokens %v, want 2 first and 3 last", tokens)
+	}
+	by := map[Pooling][]float32{}
+	for p := PoolingModel; p <= PoolingLast; p++ {
+		v, err := embedder(t, m, EmbedderOptions{Pooling: p}).Embed(t.Context(), [][]sampler.Token{tokens})
+		if err != nil {
+			t.Fatal(err)
+		}
+		by[p] = v[0]
+	}
+	if by[PoolingModel][0] != by[PoolingFirst][0] || by[PoolingFirst][0] == by[PoolingMean][0] || by[PoolingLast][0] == by[PoolingMean][0] {
+		t.Errorf("vectors by pooling: %v", by)
+	}
+	if d, err := m.NewDecoder(DecoderOptions{}); err == nil {
+		d.Close()
+		t.Error("an encoder got a decoder")
+	}
+}
