@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 
 	"aim/llama"
@@ -27,32 +26,28 @@ type extension struct {
 	spans   []span
 }
 
-// extension reads the field aim. Whether σ lies in its domain is checked later, by the sampler.
+// extension reads the field aim.
 func (o *object) extension(m llama.Model, l *llama.Lexicon) (x extension) {
-	aim := o.object("aim")
+	aim := o.object(fieldAim)
 	if aim == nil {
 		return x
 	}
-	if utility := aim.object("utility"); utility != nil {
+	if utility := aim.object(fieldUtility); utility != nil {
 		x.utility = utility.utility()
 	}
 	x.report = aim.report()
-	entries := aim.array("focus")
+	entries := aim.array(fieldFocus)
 	aim.closed()
-	if len(entries) > maxFocus {
-		aim.failValue("focus", "has %d entries, the most is %d", len(entries), maxFocus)
-		return x
-	}
 	for i, raw := range entries {
-		entry := newObject(fmt.Sprintf("aim.focus[%d]", i), raw, o.err)
-		if entry.has("span") {
+		entry := newObject(aim.item(fieldFocus, i), raw, o.err)
+		if entry.has(fieldSpan) {
 			x.spans = append(x.spans, entry.span())
 		} else {
 			x.focus = append(x.focus, entry.focus(m, l))
 		}
 	}
 	if len(x.spans) > maxSpans {
-		aim.failValue("focus", "has %d spans, the most is %d", len(x.spans), maxSpans)
+		aim.failValue(fieldFocus, "has %d spans, the most is %d", len(x.spans), maxSpans)
 	}
 	named := 0
 	for _, f := range x.focus {
@@ -61,21 +56,21 @@ func (o *object) extension(m llama.Model, l *llama.Lexicon) (x extension) {
 		}
 	}
 	if named > maxTargets {
-		aim.failValue("focus", "names %d tokens, the most is %d", named, maxTargets)
+		aim.failValue(fieldFocus, "names %d tokens, the most is %d", named, maxTargets)
 	}
 	return x
 }
 
 // token reads the id of a token. That it is one of the model's is checked where it is used; here it must only be
 // one that a Token can hold.
-func (o *object) token(name string, raw json.RawMessage) sampler.Token {
+func (o *object) token(param string, raw json.RawMessage) sampler.Token {
 	id, ok := wholeNumber(raw)
 	if !ok {
-		o.failType(name, "an integer", raw)
+		o.failType(param, "an integer", raw)
 		return 0
 	}
 	if id < 0 || id > math.MaxInt32 {
-		o.failValue(name, "is %d, which is not the id of a token", id)
+		o.failAt(param, "is %d, which is not the id of a token", id)
 		return 0
 	}
 	return sampler.Token(id)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -23,12 +22,9 @@ func (s *Server) parseChat(o *object) (*call, error) {
 		return nil, err
 	}
 	o.unsupportedInChat()
-	c.request.MaxTokens = o.maxTokens("max_tokens", 0)
-	if o.has("max_completion_tokens") {
-		c.request.MaxTokens = o.maxTokens("max_completion_tokens", 0)
-	}
-	c.request.Params.Logprobs = o.boolean("logprobs")
-	c.request.Params.TopLogprobs = int(o.integer("top_logprobs", 0))
+	c.request.MaxTokens = o.maxTokens(fieldMaxTokens)
+	c.request.Params.Logprobs = o.boolean(fieldLogprobs)
+	c.request.Params.TopLogprobs = int(o.integer(fieldTopLogprobs))
 	messages := o.messages()
 	if *o.err != nil {
 		return nil, *o.err
@@ -67,15 +63,15 @@ func (c *call) conversation(messages []chat.Message) ([]sampler.Token, error) {
 
 // unsupportedInChat refuses what would need another answer than the one Aim gives.
 func (o *object) unsupportedInChat() {
-	choice := string(o.take("tool_choice"))
-	o.unsupported("tools", func(raw json.RawMessage) bool { return filled(raw) && choice != `"none"` })
-	o.unsupported("functions", filled)
-	o.unsupported("audio", filled)
-	o.unsupported("modalities", func(raw json.RawMessage) bool {
+	choice := string(o.take(fieldToolChoice))
+	o.unsupported(fieldTools, func(raw json.RawMessage) bool { return filled(raw) && choice != `"none"` })
+	o.unsupported(fieldFunctions, filled)
+	o.unsupported(fieldAudio, filled)
+	o.unsupported(fieldModalities, func(raw json.RawMessage) bool {
 		var list []string
 		return json.Unmarshal(raw, &list) != nil || slices.ContainsFunc(list, func(m string) bool { return m != "text" })
 	})
-	o.unsupported("response_format", func(raw json.RawMessage) bool {
+	o.unsupported(fieldResponseFormat, func(raw json.RawMessage) bool {
 		var format struct{ Type string }
 		return json.Unmarshal(raw, &format) != nil || format.Type != "text"
 	})
@@ -83,34 +79,27 @@ func (o *object) unsupportedInChat() {
 
 // messages reads the conversation.
 func (o *object) messages() []chat.Message {
-	o.require("messages")
-	list := o.array("messages")
-	if o.has("messages") && len(list) == 0 {
-		o.failValue("messages", "must not be empty")
-	}
-	if len(list) > maxMessages {
-		o.failValue("messages", "has %d entries, the most is %d", len(list), maxMessages)
-		return nil
+	o.require(fieldMessages)
+	list := o.array(fieldMessages)
+	if o.has(fieldMessages) && len(list) == 0 {
+		o.failValue(fieldMessages, "must not be empty")
 	}
 	messages := make([]chat.Message, len(list))
 	for i, raw := range list {
-		messages[i] = newObject(fmt.Sprintf("messages[%d]", i), raw, o.err).message()
+		messages[i] = newObject(o.item(fieldMessages, i), raw, o.err).message()
 	}
 	return messages
 }
 
 func (o *object) message() chat.Message {
-	o.require("role")
-	m := chat.Message{Role: o.text("role"), Name: o.text("name")}
-	if o.has("role") && !slices.Contains(chat.Roles, m.Role) {
-		o.failValue("role", "is %q, must be one of %s", clip(m.Role), strings.Join(chat.Roles, ", "))
-	}
-	o.unsupported("tool_calls", filled)
-	o.unsupported("function_call", filled)
-	o.unsupported("audio", filled)
+	o.require(fieldRole)
+	m := chat.Message{Role: o.text(fieldRole), Name: o.text(fieldName)}
+	o.unsupported(fieldToolCalls, filled)
+	o.unsupported(fieldFunctionCall, filled)
+	o.unsupported(fieldMessageAudio, filled)
 	// An assistant's turn without text is one that only called a tool or refused.
 	if m.Role != "assistant" {
-		o.require("content")
+		o.require(fieldContent)
 	}
 	m.Content = o.content()
 	return m
@@ -118,28 +107,20 @@ func (o *object) message() chat.Message {
 
 // content reads a string, or an array of parts that are all text. As in other servers the parts are lines.
 func (o *object) content() string {
-	raw := o.take("content")
-	if raw == nil {
-		return ""
+	raw := o.take(fieldContent)
+	if typeOf(raw) == isString {
+		return o.text(fieldContent)
 	}
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		return text
-	}
-	var parts []json.RawMessage
-	if json.Unmarshal(raw, &parts) != nil {
-		o.failType("content", "a string or an array of parts", raw)
-		return ""
-	}
+	parts := o.array(fieldContent)
 	lines := make([]string, len(parts))
 	for i, part := range parts {
-		p := newObject(fmt.Sprintf("%s[%d]", o.param("content"), i), part, o.err)
-		p.require("type")
-		if kind := p.text("type"); p.has("type") && kind != "text" {
-			o.fail(invalid(p.path, codeUnsupported, "%s is of type %q; only text is supported", p.path, clip(kind)))
+		p := newObject(o.item(fieldContent, i), part, o.err)
+		p.require(fieldPartType)
+		if kind := p.text(fieldPartType); p.has(fieldPartType) && kind != "text" {
+			o.fail(invalid(p.path, codeContent, "%s is of type %q; only text is supported", p.path, clip(kind)))
 		}
-		p.require("text")
-		lines[i] = p.text("text")
+		p.require(fieldPartText)
+		lines[i] = p.text(fieldPartText)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/gin-gonic/gin"
@@ -23,68 +22,53 @@ func (s *Server) parseCompletion(o *object) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.unsupported("suffix", filled)
-	o.unsupported("best_of", func(json.RawMessage) bool { return o.integer("best_of", 1) != int64(c.n) })
-	c.request.MaxTokens = o.maxTokens("max_tokens", defaultMaxTokens)
-	if o.has("max_completion_tokens") {
-		c.request.MaxTokens = o.maxTokens("max_completion_tokens", defaultMaxTokens)
-	}
-	c.request.Params.Logprobs = o.has("logprobs")
-	c.request.Params.TopLogprobs = int(o.integer("logprobs", 0))
-	echo := o.boolean("echo")
-	if echo && o.has("logprobs") {
-		o.failValue("echo", "cannot be combined with logprobs: log-probabilities of the prompt are not supported yet")
+	o.unsupported(fieldSuffix, filled)
+	o.unsupported(fieldBestOf, func(json.RawMessage) bool { return o.integer(fieldBestOf) != int64(c.n) })
+	c.request.MaxTokens = o.maxTokens(fieldMaxTokensText)
+	c.request.Params.Logprobs = o.has(fieldLogprobsText)
+	c.request.Params.TopLogprobs = int(o.integer(fieldLogprobsText))
+	echo := o.boolean(fieldEcho)
+	if echo && o.has(fieldLogprobsText) {
+		o.failValue(fieldEcho, "cannot be combined with logprobs: log-probabilities of the prompt are not supported yet")
 	}
 	c.prompts = o.prompts(c, echo)
 	if *o.err != nil {
 		return nil, *o.err
 	}
 	c.wire = newTextWire(c)
-	return c, legacyParam(s.bound(c))
-}
-
-// legacyParam gives the number of top log-probabilities the name it has in this endpoint.
-func legacyParam(err error) error {
-	if domain := new(sampler.DomainError); errors.As(err, &domain) && domain.Param == "top_logprobs" {
-		return &sampler.DomainError{Param: "logprobs", Value: domain.Value, Want: domain.Want}
-	}
-	return err
+	return c, s.bound(c)
 }
 
 // prompts reads a string, a list of strings, a list of token ids, or a list of such lists. Text is trusted, as in other
 // servers: who writes a raw prompt writes its special tokens, too.
 func (o *object) prompts(c *call, echo bool) []prompt {
 	m := c.model.Engine.Model()
-	const want = "a string, or an array of strings, of token ids or of arrays of token ids"
-	o.require("prompt")
-	raw := o.take("prompt")
+	o.require(fieldPrompt)
+	raw := o.take(fieldPrompt)
 	if raw == nil {
 		return nil
 	}
-	var items []json.RawMessage
-	if kindOf(raw) == "a string" {
-		return o.textPrompts(c, echo, o.text("prompt"))
+	if typeOf(raw) == isString {
+		return o.textPrompts(c, echo, o.text(fieldPrompt))
 	}
-	if json.Unmarshal(raw, &items) != nil {
-		o.failType("prompt", want, raw)
-		return nil
-	}
+	items := o.array(fieldPrompt)
 	if len(items) == 0 {
-		o.failValue("prompt", "must not be empty")
+		o.failValue(fieldPrompt, "must not be empty")
 		return nil
 	}
-	if len(c.spans) > 0 && kindOf(items[0]) != "a string" {
-		c.spans[0].entry.failValue("span", "needs a prompt that is text, not token ids")
+	first := typeOf(items[0])
+	if len(c.spans) > 0 && first != isString {
+		c.spans[0].entry.failValue(fieldSpan, "needs a prompt that is text, not token ids")
 		return nil
 	}
-	switch kindOf(items[0]) {
-	case "a string":
-		return o.textPrompts(c, echo, o.strings("prompt", raw, want)...)
-	case "an array":
+	switch first {
+	case isString:
+		return o.textPrompts(c, echo, o.strings(fieldPrompt)...)
+	case isArray:
 		var prompts []prompt
 		for i, item := range items {
 			var list []json.RawMessage
-			name := fmt.Sprintf("prompt[%d]", i)
+			name := o.item(fieldPrompt, i)
 			if json.Unmarshal(item, &list) != nil {
 				o.failType(name, "an array of token ids", item)
 				return nil
@@ -92,25 +76,26 @@ func (o *object) prompts(c *call, echo bool) []prompt {
 			prompts = append(prompts, o.tokenPrompt(m, echo, name, list))
 		}
 		return prompts
+	default:
+		return []prompt{o.tokenPrompt(m, echo, o.param(fieldPrompt), items)}
 	}
-	return []prompt{o.tokenPrompt(m, echo, "prompt", items)}
 }
 
 func (o *object) textPrompts(c *call, echo bool, texts ...string) []prompt {
 	m := c.model.Engine.Model()
 	if len(texts) > maxChoices {
-		o.failValue("prompt", "has %d entries, the most is %d", len(texts), maxChoices)
+		o.failValue(fieldPrompt, "has %d entries, the most is %d", len(texts), maxChoices)
 		return nil
 	}
 	var prompts []prompt
 	for _, text := range texts {
 		tokens, err := m.Tokenize([]llama.Part{{Text: text, Trusted: true}}, true)
 		if err != nil {
-			o.failValue("prompt", "cannot be tokenized: %v", err)
+			o.failValue(fieldPrompt, "cannot be tokenized: %v", err)
 			return nil
 		}
 		if len(tokens) == 0 {
-			o.failValue("prompt", "must not be empty")
+			o.failValue(fieldPrompt, "must not be empty")
 			return nil
 		}
 		p := prompt{tokens: tokens, spans: o.textSpans(m, c.spans, text)}
@@ -125,7 +110,7 @@ func (o *object) textPrompts(c *call, echo bool, texts ...string) []prompt {
 // tokenPrompt reads token ids, which are used as they are.
 func (o *object) tokenPrompt(m llama.Model, echo bool, name string, list []json.RawMessage) prompt {
 	if len(list) == 0 {
-		o.failValue(name, "must not be empty")
+		o.failAt(name, "must not be empty")
 	}
 	p := prompt{tokens: make([]sampler.Token, 0, len(list))}
 	var text []byte
@@ -133,7 +118,7 @@ func (o *object) tokenPrompt(m llama.Model, echo bool, name string, list []json.
 		item := fmt.Sprintf("%s[%d]", name, i)
 		t := o.token(item, raw)
 		if int(t) >= m.Vocab() {
-			o.failValue(item, "is %d, must be a token in [0, %d]", t, m.Vocab()-1)
+			o.failAt(item, "is %d, must be a token in [0, %d]", t, m.Vocab()-1)
 		}
 		if *o.err != nil {
 			return p

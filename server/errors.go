@@ -68,6 +68,7 @@ const (
 	codeMissing     = "missing_required_parameter"
 	codeUnknown     = "unknown_parameter"
 	codeUnsupported = "unsupported_parameter"
+	codeContent     = "unsupported_content"
 )
 
 // statusGone is nginx's status for a client that left before its answer; it appears in the log only.

@@ -66,8 +66,8 @@ func TestStrengthErrors(t *testing.T) {
 		{`{"strength": 1}`, "aim.focus[0]", codeValue, "it has 0"},
 		{`{"text": [], "strength": 1}`, "aim.focus[0].text", codeValue, "at least one word"},
 		{`{"text": ["water", " "], "strength": 1}`, "aim.focus[0].text[1]", codeValue, "is empty"},
-		{`{"text": ["water", 1], "strength": 1}`, "aim.focus[0].text", codeType, "a string or an array of strings"},
-		{`{"text": ` + many + `, "strength": 1}`, "aim.focus[0].text", codeValue, "has 65 words, the most is 64"},
+		{`{"text": ["water", 1], "strength": 1}`, "aim.focus[0].text[1]", codeType, "must be a string"},
+		{`{"text": ` + many + `, "strength": 1}`, "aim.focus[0].text", codeValue, "has 65 entries, the most is 64"},
 		{`{"text": ["water"]}`, "aim.focus[0].sigma", codeMissing, "is required, or strength"},
 		{`{"text": ["` + strings.Repeat("x", 257) + `"], "sigma": 1}`, "aim.focus[0].text[0]", codeValue, "has 257 bytes"},
 	} {

@@ -11,22 +11,13 @@ import (
 	"aim/sampler"
 )
 
-// Bounds of a preview's top_n.
-const (
-	defaultTop = 20
-	maxTop     = 100
-)
-
 // preview serves POST /v1/aim/preview: the distribution of the next token before and after modulation.
 func (s *Server) preview(c *gin.Context) { s.complete(c, s.parsePreview) }
 
 // parsePreview reads a request of one of the other endpoints, with top_n. What only matters once a token is chosen is read and
 // ignored.
 func (s *Server) parsePreview(o *object) (*call, error) {
-	n := o.integer("top_n", defaultTop)
-	if n < 1 || n > maxTop {
-		o.failValue("top_n", "is %d, must be in [1, %d]", n, maxTop)
-	}
+	n := o.integer(fieldTop)
 	c, _, err := s.parseEither(o)
 	if err != nil {
 		return nil, err
@@ -52,9 +43,9 @@ func (s *Server) parsePreview(o *object) (*call, error) {
 // call's wire anew.
 func (s *Server) parseEither(o *object) (c *call, remake func(), err error) {
 	switch {
-	case o.has("messages") && o.has("prompt"):
+	case o.has(fieldMessages) && o.has(fieldPrompt):
 		return nil, nil, invalid("prompt", codeValue, "prompt cannot be combined with messages")
-	case o.has("prompt"):
+	case o.has(fieldPrompt):
 		c, err = s.parseCompletion(o)
 		return c, func() { c.wire = newTextWire(c) }, err
 	}

@@ -9,18 +9,13 @@ import (
 type reportAsked struct{ on, tokens bool }
 
 func (o *object) report() (r reportAsked) {
-	raw := o.take("report")
-	switch {
-	case raw == nil:
-	case kindOf(raw) == "a boolean":
-		r.on = o.boolean("report")
-	case kindOf(raw) == "an object":
-		fields := o.object("report")
-		r = reportAsked{on: true, tokens: fields.boolean("tokens")}
+	if typeOf(o.take(fieldReport)) == isObject {
+		fields := o.object(fieldReport)
+		r = reportAsked{on: true, tokens: fields.boolean(fieldReportTokens)}
 		fields.closed()
-	default:
-		o.failType("report", "a boolean or an object", raw)
+		return r
 	}
+	r.on = o.boolean(fieldReport)
 	return r
 }
 

@@ -3,28 +3,12 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 
 	"aim/llama"
 	"aim/sampler"
-)
-
-// Bounds of a request that are the API's own. Those of the sampling parameters are in sampler.
-const (
-	maxChoices  = 128
-	maxMessages = 4096
-	// maxStops bounds the stop strings, maxStop the bytes of one.
-	maxStops = 16
-	maxStop  = 1024
-	// maxFocus bounds the entries of a request's focus, maxWords the words of an entry, maxWord the bytes of a word, and
-	// maxTargets the tokens that all entries name: each costs every choice some memory.
-	maxFocus   = 64
-	maxWords   = 64
-	maxWord    = 256
-	maxTargets = 4096
 )
 
 // call is a request that can be generated: parsed, bounded and tokenized.
@@ -43,6 +27,8 @@ type call struct {
 	seed   seed
 	// spans are the entries of focus on parts of the prompts.
 	spans []span
+	// banned are the tokens that no answer may have.
+	banned []sampler.Token
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -71,21 +57,22 @@ func (s *Server) common(o *object) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &call{model: m, n: o.choices(), stream: o.boolean("stream"), seed: o.seed()}
+	c := &call{model: m, n: int(o.integer(fieldN)), stream: o.boolean(fieldStream), seed: o.seed()}
 	c.usage = o.includeUsage(c.stream)
 	c.request.Stop = o.stop()
-	c.request.Params = o.sampling()
+	c.request.Params = o.sampling(m)
+	c.request.Params.Bias, c.banned = o.bias(m.Engine.Model())
 	x := o.extension(m.Engine.Model(), m.Engine.Lexicon())
 	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
 	c.request.Params.Report = x.report.on
 	c.request.Name = m.ID
-	o.text("user")
+	o.text(fieldUser)
 	return c, *o.err
 }
 
 // model finds the model a request names; without a name it is the first one.
 func (s *Server) model(o *object) (*served, error) {
-	id := o.text("model")
+	id := o.text(fieldModel)
 	if *o.err != nil {
 		return nil, *o.err
 	}
@@ -161,6 +148,7 @@ func (c *call) requests() []llama.Request {
 		for i := range c.n {
 			one := r
 			one.Params.Seed = c.seed.choice(i)
+			one.Params.Mask = c.mask()
 			if c.points != nil {
 				c.points[i].apply(&one, c.seed)
 			}
@@ -178,101 +166,63 @@ func (c *call) promptTokens() (n int) {
 	return n
 }
 
-// sampling reads the sampling parameters. Their domains are checked later, by the sampler.
-func (o *object) sampling() sampler.Params {
+// sampling reads the sampling parameters.
+func (o *object) sampling(m *served) sampler.Params {
 	p := sampler.Params{
-		Temperature:      o.number("temperature", 1),
-		TopP:             o.number("top_p", 1),
-		MinP:             o.number("min_p", 0),
-		FrequencyPenalty: o.number("frequency_penalty", 0),
-		PresencePenalty:  o.number("presence_penalty", 0),
-		RepeatPenalty:    o.number("repeat_penalty", 1),
-		RepeatLastN:      int(o.integer("repeat_last_n", 64)),
-		TopK:             int(o.integer("top_k", 0)),
-		Bias:             o.bias(),
+		Temperature:      o.number(fieldTemperature),
+		DynatempRange:    o.number(fieldDynatempRange),
+		DynatempExponent: o.number(fieldDynatempExponent),
+		TopK:             int(max(o.integer(fieldTopK), 0)),
+		TopP:             truncation(o.number(fieldTopP)),
+		TypicalP:         truncation(o.number(fieldTypicalP)),
+		MinP:             o.number(fieldMinP),
+		TopNSigma:        max(o.number(fieldTopNSigma), 0),
+		XTCProbability:   o.number(fieldXTCProbability),
+		XTCThreshold:     o.number(fieldXTCThreshold),
+		FrequencyPenalty: o.number(fieldFrequencyPenalty),
+		PresencePenalty:  o.number(fieldPresencePenalty),
+		RepeatPenalty:    o.number(fieldRepeatPenalty),
+		RepeatLastN:      int(o.integer(fieldRepeatLastN)),
+		Mirostat:         o.mirostat(),
+		MirostatTau:      o.number(fieldMirostatTau),
+		MirostatEta:      o.number(fieldMirostatEta),
+		MinTokens:        int(o.integer(fieldMinTokens)),
+		IgnoreEnd:        o.boolean(fieldIgnoreEnd),
 	}
-	if p.TopP == 0 { // only the best; to the sampler 0 is off
-		p.TopP = math.SmallestNonzeroFloat64
+	p.DRY = o.dry(m)
+	return p
+}
+
+// mirostat reads the version of Mirostat, 0 where it is off.
+func (o *object) mirostat() int {
+	if string(o.take(fieldMirostat)) == "1" {
+		o.failValue(fieldMirostat, "is 1, must be %v: version 1 is not supported", fieldMirostat.bounds)
 	}
-	if p.TopK == -1 { // off, as in other servers
-		p.TopK = 0
+	return int(o.integer(fieldMirostat))
+}
+
+// truncation is a probability up to which tokens are kept, where 0 means only the best; to the sampler 0 is off.
+func truncation(p float64) float64 {
+	if p == 0 {
+		return math.SmallestNonzeroFloat64
 	}
 	return p
 }
 
-// bias reads logit_bias: an object from token ids, which JSON makes strings, to what is added to their logits.
-func (o *object) bias() map[sampler.Token]float64 {
-	fields := o.object("logit_bias")
-	if fields == nil {
-		return nil
-	}
-	bias := make(map[sampler.Token]float64, len(fields.fields))
-	for name := range fields.fields {
-		id, ok := wholeNumber(json.RawMessage(name))
-		if !ok || id < 0 || id > math.MaxInt32 {
-			fields.failValue(clip(name), "is not the id of a token")
-			continue
-		}
-		if fields.has(name) {
-			bias[sampler.Token(id)] = fields.number(name, 0)
-		}
-	}
-	return bias
-}
-
-func (o *object) choices() int {
-	n := o.integer("n", 1)
-	if n < 1 || n > maxChoices {
-		o.failValue("n", "is %d, must be in [1, %d]", n, maxChoices)
-		return 1
-	}
-	return int(n)
-}
-
 // stop reads a string or a list of strings.
 func (o *object) stop() []string {
-	raw := o.take("stop")
-	if raw == nil {
-		return nil
-	}
-	stops := []string{""}
-	if json.Unmarshal(raw, &stops[0]) != nil {
-		stops = o.strings("stop", raw, "a string or an array of strings")
-	}
-	if len(stops) > maxStops {
-		o.failValue("stop", "has %d entries, the most is %d", len(stops), maxStops)
-	}
+	stops := o.strings(fieldStop)
 	for i, s := range stops {
-		switch name := fmt.Sprintf("stop[%d]", i); {
-		case s == "":
-			o.failValue(name, "is empty, which would stop every answer at once")
-		case len(s) > maxStop:
-			o.failValue(name, "has %d bytes, the most is %d", len(s), maxStop)
+		if s == "" {
+			o.failAt(o.item(fieldStop, i), "is empty, which would stop every answer at once")
 		}
 	}
 	return stops
 }
 
-// strings reads an array of strings, nil where it is none.
-func (o *object) strings(name string, raw json.RawMessage, want string) []string {
-	var items []json.RawMessage
-	if json.Unmarshal(raw, &items) != nil {
-		o.failType(name, want, raw)
-		return nil
-	}
-	list := make([]string, len(items))
-	for i, item := range items {
-		if kindOf(item) != "a string" || json.Unmarshal(item, &list[i]) != nil {
-			o.failType(fmt.Sprintf("%s[%d]", name, i), "a string", item)
-			return nil
-		}
-	}
-	return list
-}
-
 // seed reads the caller's seed. As in other servers -1 asks for another one each time.
 func (o *object) seed() seed {
-	n := o.integer("seed", -1)
+	n := o.integer(fieldSeed)
 	if n == -1 {
 		return newSeed()
 	}
@@ -281,29 +231,23 @@ func (o *object) seed() seed {
 
 // includeUsage reads stream_options, which mean something only in a stream.
 func (o *object) includeUsage(stream bool) bool {
-	options := o.object("stream_options")
+	options := o.object(fieldStreamOptions)
 	if options == nil {
 		return false
 	}
 	if !stream {
-		o.failValue("stream_options", "is only allowed when stream is true")
+		o.failValue(fieldStreamOptions, "is only allowed when stream is true")
 	}
-	return options.boolean("include_usage")
+	return options.boolean(fieldIncludeUsage)
 }
 
-// maxTokens reads a bound on the answer's tokens; -1 and def 0 mean up to the end of the context.
-func (o *object) maxTokens(name string, def int64) int {
-	n := o.integer(name, def)
-	if o.has(name) && n < 1 && n != -1 {
-		o.failValue(name, "is %d, must be at least 1", n)
-	}
-	return int(max(n, 0))
-}
+// maxTokens reads a bound on the answer's tokens; 0 means up to the end of the context.
+func (o *object) maxTokens(f *field) int { return int(max(o.integer(f), 0)) }
 
 // unsupported fails where a field asks for something that Aim does not do and whose absence would make the answer wrong.
-func (o *object) unsupported(name string, asks func(raw json.RawMessage) bool) {
-	if raw := o.take(name); raw != nil && asks(raw) {
-		param := o.param(name)
+func (o *object) unsupported(f *field, asks func(raw json.RawMessage) bool) {
+	if raw := o.take(f); raw != nil && asks(raw) {
+		param := o.param(f)
 		o.fail(&apiError{
 			status: http.StatusBadRequest, message: param + " is not supported by this server",
 			kind: typeInvalid, param: param, code: codeUnsupported,

@@ -86,6 +86,7 @@ type Server struct {
 type served struct {
 	Model
 	fingerprint string
+	breakers    breakers
 }
 
 // New returns a Server over engines that run elsewhere.
@@ -111,7 +112,7 @@ func New(cfg Config) *Server {
 		s.patience = time.Minute
 	}
 	for _, m := range cfg.Models {
-		s.models = append(s.models, &served{m, fingerprint(m)})
+		s.models = append(s.models, &served{Model: m, fingerprint: fingerprint(m)})
 		size := m.Engine.Config()
 		s.gates[m.Engine] = &gate{free: size.Slots + size.Queue}
 	}
@@ -142,27 +143,27 @@ func (s *Server) Handler() http.Handler {
 		s.fail(c, e)
 	})
 	r.GET("/", s.root)
-	r.GET("/health", s.health)
-	r.HEAD("/health", s.health)
-	v1 := r.Group("/v1", s.admitting)
-	v1.GET("/models", s.listModels)
-	v1.GET("/models/*id", s.getModel) // names contain slashes
-	v1.POST("/chat/completions", s.chatCompletions)
-	v1.POST("/completions", s.completions)
-	v1.POST("/aim/preview", s.preview)
-	v1.POST("/aim/sweep", s.sweep)
+	for _, route := range s.routes() {
+		handlers := []gin.HandlerFunc{route.handle}
+		if !route.always {
+			handlers = []gin.HandlerFunc{s.admitting, route.handle}
+		}
+		r.Handle(route.method, route.path, handlers...)
+	}
 	return r
 }
 
 func (s *Server) root(c *gin.Context) {
-	c.String(http.StatusOK, "Aim serves language models over the OpenAI API and modulates them: POST /v1/chat/completions, /v1/completions, /v1/aim/preview, /v1/aim/sweep; GET /v1/models, /health\n")
+	c.String(http.StatusOK, "Aim serves language models over the OpenAI API and modulates them; GET /openapi.json describes it\n")
+}
+
+// health is the answer of /health.
+type health struct {
+	Status string `json:"status"`
 }
 
 // health answers without asking an engine, which may be at work on a long prompt.
 func (s *Server) health(c *gin.Context) {
-	type health struct {
-		Status string `json:"status"`
-	}
 	if s.draining.Load() {
 		writeJSON(c, http.StatusServiceUnavailable, health{"draining"})
 		return
@@ -180,11 +181,14 @@ type modelInfo struct {
 
 func (m *served) info() modelInfo { return modelInfo{m.ID, "model", m.Created.Unix(), "aim"} }
 
+// modelList is the answer of /v1/models.
+type modelList struct {
+	Object string      `json:"object"`
+	Data   []modelInfo `json:"data"`
+}
+
 func (s *Server) listModels(c *gin.Context) {
-	list := struct {
-		Object string      `json:"object"`
-		Data   []modelInfo `json:"data"`
-	}{"list", []modelInfo{}}
+	list := modelList{"list", []modelInfo{}}
 	for _, m := range s.models {
 		list.Data = append(list.Data, m.info())
 	}

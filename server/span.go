@@ -8,12 +8,6 @@ import (
 	"aim/sampler"
 )
 
-// maxSpan bounds the bytes of a span, maxSpans their number in a request.
-const (
-	maxSpan  = 1 << 16
-	maxSpans = sampler.MaxSpans
-)
-
 // span is an entry of focus on a part of the prompt:
 //
 //	{"span": "only vegetarian dishes", "strength": 0.8, "index": 0}
@@ -30,20 +24,14 @@ type span struct {
 
 // span reads an entry of focus on a part of the prompt.
 func (o *object) span() span {
-	s := span{entry: o, text: o.text("span"), strength: o.number("strength", 0), index: int(o.integer("index", -1))}
-	o.require("strength")
+	s := span{entry: o, text: o.text(fieldSpan), strength: o.number(fieldStrength), index: -1}
+	if index := int(o.integer(fieldSpanIndex)); o.has(fieldSpanIndex) {
+		s.index = index
+	}
+	o.require(fieldStrength)
 	o.closed()
-	switch {
-	case s.text == "":
-		o.failValue("span", "is empty")
-	case len(s.text) > maxSpan:
-		o.failValue("span", "has %d bytes, the most is %d", len(s.text), maxSpan)
-	}
-	if !(s.strength >= -1 && s.strength <= 1) {
-		o.failValue("strength", "is %v, must be in [-1, 1]", s.strength)
-	}
-	if o.has("index") && s.index < 0 {
-		o.failValue("index", "is %d, must be at least 0", s.index)
+	if s.text == "" {
+		o.failValue(fieldSpan, "is empty")
 	}
 	return s
 }
@@ -56,11 +44,11 @@ func (s span) cut(where string, texts []string) []string {
 	}
 	switch {
 	case n == 0:
-		s.entry.failValue("span", "does not occur in %s: %q", where, clip(s.text))
+		s.entry.failValue(fieldSpan, "does not occur in %s: %q", where, clip(s.text))
 	case s.index >= n:
-		s.entry.failValue("index", "is %d, but the span occurs %d times in %s, counted from 0", s.index, n, where)
+		s.entry.failValue(fieldSpanIndex, "is %d, but the span occurs %d times in %s, counted from 0", s.index, n, where)
 	case s.index < 0 && n > 1:
-		s.entry.failValue("span", "occurs %d times in %s; add index, from 0 to %d, to say which is meant", n, where, n-1)
+		s.entry.failValue(fieldSpan, "occurs %d times in %s; add index, from 0 to %d, to say which is meant", n, where, n-1)
 	default:
 		return s.cutAt(max(s.index, 0), texts)
 	}
@@ -90,12 +78,12 @@ func (s span) cutAt(k int, texts []string) []string {
 // twin is the focus of a span whose twin has that prompt.
 func (s span) twin(m llama.Model, without []sampler.Token) (twin sampler.Span) {
 	if len(without) == 0 {
-		s.entry.failValue("span", "is the whole prompt")
+		s.entry.failValue(fieldSpan, "is the whole prompt")
 		return twin
 	}
 	twin, err := llama.NewSpan(m, s.text, without, s.strength)
 	if err != nil {
-		s.entry.failValue("span", "cannot be tokenized: %v", err)
+		s.entry.failValue(fieldSpan, "cannot be tokenized: %v", err)
 	}
 	return twin
 }
@@ -142,7 +130,7 @@ func (o *object) textSpans(m llama.Model, spans []span, prompt string) (twins []
 		}
 		tokens, err := m.Tokenize([]llama.Part{{Text: rest[0], Trusted: true}}, true)
 		if err != nil {
-			o.failValue("prompt", "cannot be tokenized: %v", err)
+			o.failValue(fieldPrompt, "cannot be tokenized: %v", err)
 			return nil
 		}
 		twins = append(twins, s.twin(m, tokens))

@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,9 +11,6 @@ import (
 	"aim/llama"
 	"aim/sampler"
 )
-
-// maxPoints bounds the points of a sweep.
-const maxPoints = 16
 
 // sweep serves POST /v1/aim/sweep: the same prompt at several settings of a dial, side by side in the engine's batches. Its
 // answer is that of the endpoint whose request it extends, with a choice for each point; the report says which is which.
@@ -66,37 +61,28 @@ func (s *Server) parseSweep(o *object) (*call, error) {
 
 // points reads levels, sigmas and strengths; there is at least one point, or an error.
 func (o *object) points() (points []point) {
-	for _, name := range []string{"levels", "sigmas", "strengths"} {
-		list := o.array(name)
+	for _, f := range []*field{fieldLevels, fieldSigmas, fieldStrengths} {
+		list := o.array(f)
 		if len(list) > maxPoints-len(points) {
-			o.failValue(name, "brings the number of points to %d, the most is %d", len(points)+len(list), maxPoints)
+			o.failValue(f, "brings the number of points to %d, the most is %d", len(points)+len(list), maxPoints)
 			return points
 		}
 		for i, raw := range list {
-			p := point{param: fmt.Sprintf("%s[%d]", name, i)}
-			value := new(float64)
-			if kindOf(raw) == "null" || json.Unmarshal(raw, value) != nil {
-				o.failType(p.param, "a number", raw)
-			}
-			switch name {
-			case "sigmas":
-				p.asked.sigma = value // the sampler knows the bounds
-			case "levels":
-				p.asked.level = value
-				if !(*value > 0 && *value <= 1) {
-					o.failValue(p.param, "is %v, must be in (0, 1]", *value)
-				}
-			case "strengths":
-				p.strength = value
-				if !(*value >= -1 && *value <= 1) {
-					o.failValue(p.param, "is %v, must be in [-1, 1]", *value)
-				}
+			p := point{param: o.item(f, i)}
+			value := f.items.number(o, p.param, raw)
+			switch f {
+			case fieldLevels:
+				p.asked.level = &value
+			case fieldSigmas:
+				p.asked.sigma = &value
+			case fieldStrengths:
+				p.strength = &value
 			}
 			points = append(points, p)
 		}
 	}
 	if len(points) == 0 {
-		o.fail(invalid("levels", codeMissing, "levels is required, or sigmas or strengths: at least one number"))
+		o.missing(fieldLevels, ", or sigmas or strengths: at least one number")
 	}
 	return points
 }

@@ -10,9 +10,6 @@ import (
 	"aim/sampler"
 )
 
-// maxSigma is the largest σ there is, a bound of sampler.
-const maxSigma = 100
-
 // Dial turns levels into σ: the calibration of a model. A level u in (0, 1] asks that the model's own best token stays best at
 // the share u of all steps.
 type Dial interface {
@@ -30,24 +27,19 @@ var ErrCalibrating = errors.New("the model is being calibrated")
 // asked is the utility modulation that a request asks for: one of the two, or none.
 type asked struct{ sigma, level *float64 }
 
-// utility reads the utility modulation that a request asks for. Whether σ lies in its domain is checked later, by the
-// sampler.
+// utility reads the utility modulation that a request asks for.
 func (o *object) utility() (a asked) {
-	sigma, level := o.number("sigma", 0), o.number("level", 1)
+	sigma, level := o.number(fieldUtilitySigma), o.number(fieldLevel)
 	o.closed()
 	switch {
-	case o.has("sigma") && o.has("level"):
-		o.failValue("level", "cannot be combined with sigma, which it stands for")
-	case o.has("sigma"):
+	case o.has(fieldUtilitySigma) && o.has(fieldLevel):
+		o.failValue(fieldLevel, "cannot be combined with sigma, which it stands for")
+	case o.has(fieldUtilitySigma):
 		a.sigma = &sigma
-	case o.has("level"):
+	case o.has(fieldLevel):
 		a.level = &level
-		if !(level > 0 && level <= 1) {
-			o.failValue("level", "is %v, must be in (0, 1]", level)
-		}
 	default:
-		param := o.param("sigma")
-		o.fail(invalid(param, codeMissing, "%s is required, or %s", param, o.param("level")))
+		o.missing(fieldUtilitySigma, ", or "+o.param(fieldLevel))
 	}
 	return a
 }

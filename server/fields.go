@@ -1,0 +1,394 @@
+package server
+
+import (
+	"aim/internal/chat"
+	"aim/sampler"
+)
+
+// Bounds of a request that are the API's own. Those of the sampling parameters are sampler's, which checks them again.
+const (
+	maxChoices  = 128
+	maxMessages = 4096
+	// maxStops bounds the stop strings, maxStop the bytes of one.
+	maxStops = 16
+	maxStop  = 1024
+	// maxFocus bounds the entries of a request's focus, maxWords the words of an entry, maxWord the bytes of a word, and
+	// maxTargets the tokens that all entries name: each costs every choice some memory.
+	maxFocus   = 64
+	maxWords   = 64
+	maxWord    = 256
+	maxTargets = 4096
+	// maxSpan bounds the bytes of a span, maxSpans their number in a request.
+	maxSpan  = 1 << 16
+	maxSpans = sampler.MaxSpans
+	// maxPoints bounds the points of a sweep.
+	maxPoints = 16
+	// maxTop bounds the tokens that a preview lists of each side.
+	maxTop = 100
+	// maxLogprobs bounds the most probable tokens told for each token.
+	maxLogprobs = 20
+	// maxSigma is the largest σ there is.
+	maxSigma = 100
+	// maxBiases bounds the entries of logit_bias, maxBiased the bytes of a text in it.
+	maxBiases = 1 << 16
+	maxBiased = 1024
+	// maxBreakers bounds the texts that end a repetition, maxBreaker the bytes of one.
+	maxBreakers = 64
+	maxBreaker  = 40
+)
+
+// The objects of requests.
+var (
+	bodyFields          = &group{}
+	streamOptionsFields = &group{name: "StreamOptions", path: "stream_options"}
+	messageFields       = &group{name: "Message", path: "messages[]"}
+	partFields          = &group{name: "ContentPart", path: "messages[].content[]"}
+	extensionsFields    = &group{name: "Aim", path: "aim", closed: true}
+	utilityFields       = &group{name: "Utility", path: "aim.utility", closed: true}
+	reportOptionsFields = &group{name: "ReportOptions", path: "aim.report", closed: true}
+	focusFields         = &group{name: "Focus", path: "aim.focus[]", closed: true}
+)
+
+// groups are all of them but the body, as docs show them.
+var groups = []*group{streamOptionsFields, messageFields, partFields, extensionsFields, utilityFields, reportOptionsFields, focusFields}
+
+// What to answer.
+var (
+	fieldModel = bodyFields.declare(field{
+		name: "model", in: inBoth, types: isString, absent: "the first model",
+		doc: "A name from /v1/models.",
+	})
+	fieldMessages = bodyFields.declare(field{
+		name: "messages", in: inChat, types: isArray, required: true, most: maxMessages, items: &field{types: isObject, of: messageFields},
+		doc: "The conversation so far.",
+	})
+	fieldPrompt = bodyFields.declare(field{
+		name: "prompt", in: inText, types: isString | isArray, required: true, items: &field{types: isString | isInteger | isArray},
+		doc: "Text, an array of texts, of token ids, or of arrays of token ids. Text may spell special tokens.",
+	})
+	fieldSuffix = bodyFields.declare(field{
+		name: "suffix", in: inText, types: isString, absent: "none",
+		doc: "Not supported.",
+	})
+	fieldEcho = bodyFields.declare(field{
+		name: "echo", in: inText, types: isBoolean, def: false,
+		doc: "Begin the answer with the prompt.",
+	})
+)
+
+// How much of it.
+var (
+	fieldMaxTokens = bodyFields.declare(field{
+		name: "max_completion_tokens", aliases: []string{"max_tokens", "n_predict"}, in: inChat, types: isInteger, bounds: atLeast(1).or(-1), def: int64(-1),
+		doc: "The most tokens of an answer; -1 for as many as the context holds.",
+	})
+	fieldMaxTokensText = bodyFields.declare(field{
+		name: "max_completion_tokens", aliases: []string{"max_tokens", "n_predict"}, in: inText, types: isInteger, bounds: atLeast(1).or(-1),
+		def: int64(defaultMaxTokens),
+		doc: "The most tokens of an answer; -1 for as many as the context holds.",
+	})
+	fieldMinTokens = bodyFields.declare(field{
+		name: "min_tokens", in: inBoth, types: isInteger, bounds: atLeast(0), def: int64(0),
+		doc: "The fewest tokens of an answer: before, it cannot end by itself.",
+	})
+	fieldIgnoreEnd = bodyFields.declare(field{
+		name: "ignore_eos", in: inBoth, types: isBoolean, def: false,
+		doc: "Never let the model end the answer.",
+	})
+	fieldStop = bodyFields.declare(field{
+		name: "stop", in: inBoth, types: isString | isArray, most: maxStops, mostBytes: maxStop,
+		items: &field{types: isString, mostBytes: maxStop}, absent: "none",
+		doc: "Texts before which the answer ends.",
+	})
+	fieldN = bodyFields.declare(field{
+		name: "n", aliases: []string{"n_cmpl"}, in: inBoth, types: isInteger, bounds: within(1, maxChoices), def: int64(1),
+		doc: "How many answers to give to each prompt.",
+	})
+	fieldBestOf = bodyFields.declare(field{
+		name: "best_of", in: inText, types: isInteger, bounds: within(1, maxChoices), absent: "n",
+		doc: "Must be n.",
+	})
+)
+
+// In which form.
+var (
+	fieldStream = bodyFields.declare(field{
+		name: "stream", in: inBoth, types: isBoolean, def: false,
+		doc: "Send the answer as server-sent events while it grows.",
+	})
+	fieldStreamOptions = bodyFields.declare(field{
+		name: "stream_options", in: inBoth, types: isObject, of: streamOptionsFields, absent: "none",
+		doc: "Only with stream.",
+	})
+	fieldIncludeUsage = streamOptionsFields.declare(field{
+		name: "include_usage", types: isBoolean, def: false,
+		doc: "End with a chunk that has the usage and no choices.",
+	})
+	fieldLogprobs = bodyFields.declare(field{
+		name: "logprobs", in: inChat, types: isBoolean, def: false,
+		doc: "Tell the log-probability of each token, in the modulated distribution.",
+	})
+	fieldTopLogprobs = bodyFields.declare(field{
+		name: "top_logprobs", in: inChat, types: isInteger, bounds: within(0, maxLogprobs), def: int64(0),
+		doc: "How many of the most probable tokens to tell, too; only with logprobs.",
+	})
+	fieldLogprobsText = bodyFields.declare(field{
+		name: "logprobs", in: inText, types: isInteger, bounds: within(0, maxLogprobs), absent: "none",
+		doc: "Tell the log-probability of each token, and of that many most probable ones.",
+	})
+	fieldUser = bodyFields.declare(field{
+		name: "user", in: inBoth, types: isString, absent: "none",
+		doc: "Read by nobody.",
+	})
+)
+
+// How tokens are chosen, in the order of the pipeline (sampler/doc.go).
+var (
+	fieldSeed = bodyFields.declare(field{
+		name: "seed", in: inBoth, types: isInteger, def: int64(-1),
+		doc: "Starts the draw and the noise of focus; -1 for another one each time.",
+	})
+	fieldBias = bodyFields.declare(field{
+		name: "logit_bias", in: inBoth, types: isObject | isArray, most: maxBiases, absent: "none",
+		items: &field{types: isNumber | isBoolean | isArray, bounds: within(-100, 100)},
+		doc: "What to add to the logits of tokens: an object of token ids or texts, or an array of pairs of one and its bias. " +
+			"A text stands for all its tokens; false forbids.",
+	})
+	fieldFrequencyPenalty = bodyFields.declare(field{
+		name: "frequency_penalty", in: inBoth, types: isNumber, bounds: within(-2, 2), def: 0.0,
+		doc: "Subtracted from a token's logit for each time it occurs in the answer.",
+	})
+	fieldPresencePenalty = bodyFields.declare(field{
+		name: "presence_penalty", in: inBoth, types: isNumber, bounds: within(-2, 2), def: 0.0,
+		doc: "Subtracted from the logits of all tokens that occur in the answer.",
+	})
+	fieldRepeatPenalty = bodyFields.declare(field{
+		name: "repeat_penalty", aliases: []string{"repetition_penalty"}, in: inBoth, types: isNumber, bounds: within(0, 10), def: 1.0,
+		doc: "Divides positive and multiplies negative logits of tokens that occurred lately, prompt included; 0 and 1 are off.",
+	})
+	fieldRepeatLastN = bodyFields.declare(field{
+		name: "repeat_last_n", in: inBoth, types: isInteger, bounds: atLeast(-1), def: int64(64),
+		doc: "How many tokens repeat_penalty looks back; -1 for all.",
+	})
+	fieldDRYMultiplier = bodyFields.declare(field{
+		name: "dry_multiplier", in: inBoth, types: isNumber, bounds: within(0, 100), def: 0.0,
+		doc: "Strength of the DRY penalty on what would continue a sequence that occurred before; 0 is off.",
+	})
+	fieldDRYBase = bodyFields.declare(field{
+		name: "dry_base", in: inBoth, types: isNumber, bounds: within(1, 100), def: 1.75,
+		doc: "Its growth with each further token of the repetition.",
+	})
+	fieldDRYAllowed = bodyFields.declare(field{
+		name: "dry_allowed_length", in: inBoth, types: isInteger, bounds: atLeast(0), def: int64(2),
+		doc: "The longest repetition that costs nothing more than the multiplier.",
+	})
+	fieldDRYLastN = bodyFields.declare(field{
+		name: "dry_penalty_last_n", in: inBoth, types: isInteger, bounds: atLeast(-1), def: int64(-1),
+		doc: "How many tokens it looks back; -1 for all, 0 for none.",
+	})
+	fieldDRYBreakers = bodyFields.declare(field{
+		name: "dry_sequence_breakers", in: inBoth, types: isArray, most: maxBreakers, items: &field{types: isString, mostBytes: maxBreaker},
+		absent: `["\n", ":", "\"", "*"]`,
+		doc:    "Texts that no repetition reaches across.",
+	})
+	fieldTemperature = bodyFields.declare(field{
+		name: "temperature", in: inBoth, types: isNumber, bounds: within(0, 2), def: 1.0,
+		doc: "Divides the logits; 0 always takes the most probable token.",
+	})
+	fieldDynatempRange = bodyFields.declare(field{
+		name: "dynatemp_range", in: inBoth, types: isNumber, bounds: within(0, 2), def: 0.0,
+		doc: "How far the temperature varies either way with the entropy of the distribution; 0 is off.",
+	})
+	fieldDynatempExponent = bodyFields.declare(field{
+		name: "dynatemp_exponent", in: inBoth, types: isNumber, bounds: within(0, 100), def: 1.0,
+		doc: "The power of the entropy by which it varies.",
+	})
+	fieldTopNSigma = bodyFields.declare(field{
+		name: "top_n_sigma", in: inBoth, types: isNumber, bounds: within(0, 100).or(-1), def: 0.0,
+		doc: "Keeps logits that are at most so many standard deviations below the largest; 0 and -1 are off.",
+	})
+	fieldTopK = bodyFields.declare(field{
+		name: "top_k", in: inBoth, types: isInteger, bounds: atLeast(0).or(-1), def: int64(0),
+		doc: "Keeps that many of the most probable tokens; 0 and -1 are off.",
+	})
+	fieldTypicalP = bodyFields.declare(field{
+		name: "typical_p", aliases: []string{"typ_p"}, in: inBoth, types: isNumber, bounds: within(0, 1), def: 1.0,
+		doc: "Keeps the tokens closest to the expected surprise, up to this probability; 1 is off.",
+	})
+	fieldTopP = bodyFields.declare(field{
+		name: "top_p", in: inBoth, types: isNumber, bounds: within(0, 1), def: 1.0,
+		doc: "Keeps the most probable tokens, up to this probability; 1 is off.",
+	})
+	fieldMinP = bodyFields.declare(field{
+		name: "min_p", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.0,
+		doc: "Keeps tokens of at least this share of the best one's probability; 0 is off.",
+	})
+	fieldXTCProbability = bodyFields.declare(field{
+		name: "xtc_probability", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.0,
+		doc: "How often the most probable tokens are taken out; 0 is off.",
+	})
+	fieldXTCThreshold = bodyFields.declare(field{
+		name: "xtc_threshold", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.1,
+		doc: "The probability from which a token may be taken out; the least probable of them stays.",
+	})
+	fieldMirostat = bodyFields.declare(field{
+		name: "mirostat", aliases: []string{"mirostat_mode"}, in: inBoth, types: isInteger, bounds: within(2, 2).or(0), def: int64(0),
+		doc: "2 keeps the surprise of the answer at mirostat_tau, in place of other truncation; 0 is off. Version 1 is not supported.",
+	})
+	fieldMirostatTau = bodyFields.declare(field{
+		name: "mirostat_tau", in: inBoth, types: isNumber, bounds: within(0, 100), def: 5.0,
+		doc: "The surprise to keep, in bits.",
+	})
+	fieldMirostatEta = bodyFields.declare(field{
+		name: "mirostat_eta", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.1,
+		doc: "How fast it is approached.",
+	})
+)
+
+// What the answer must look like, and what Aim cannot give.
+var (
+	fieldResponseFormat = bodyFields.declare(field{
+		name: "response_format", in: inChat, types: isObject, absent: "text",
+		doc: "Only {\"type\": \"text\"}.",
+	})
+	fieldTools = bodyFields.declare(field{
+		name: "tools", in: inChat, types: isArray, absent: "none",
+		doc: "Not supported, unless tool_choice is none.",
+	})
+	fieldToolChoice = bodyFields.declare(field{
+		name: "tool_choice", in: inChat, types: isString | isObject, absent: "none",
+		doc: "Only none.",
+	})
+	fieldFunctions = bodyFields.declare(field{
+		name: "functions", in: inChat, types: isArray, absent: "none",
+		doc: "Not supported.",
+	})
+	fieldAudio = bodyFields.declare(field{
+		name: "audio", in: inChat, types: isObject, absent: "none",
+		doc: "Not supported.",
+	})
+	fieldModalities = bodyFields.declare(field{
+		name: "modalities", in: inChat, types: isArray, items: &field{types: isString, enum: []string{"text"}}, absent: "text",
+		doc: "Answers are text.",
+	})
+)
+
+// A message.
+var (
+	fieldRole = messageFields.declare(field{
+		name: "role", types: isString, required: true, enum: chat.Roles,
+		doc: "Who speaks. A developer is the system to templates that do not know the role.",
+	})
+	fieldContent = messageFields.declare(field{
+		name: "content", types: isString | isArray, items: &field{types: isObject, of: partFields}, absent: "an error, but for an assistant",
+		doc: "Text, or an array of parts, which are lines of it.",
+	})
+	fieldName = messageFields.declare(field{
+		name: "name", types: isString, absent: "none",
+		doc: "Tells participants of one role apart, where the template does.",
+	})
+	fieldToolCalls = messageFields.declare(field{
+		name: "tool_calls", types: isArray, absent: "none",
+		doc: "Not supported.",
+	})
+	fieldFunctionCall = messageFields.declare(field{
+		name: "function_call", types: isObject, absent: "none",
+		doc: "Not supported.",
+	})
+	fieldMessageAudio = messageFields.declare(field{
+		name: "audio", types: isObject, absent: "none",
+		doc: "Not supported.",
+	})
+	fieldPartType = partFields.declare(field{
+		name: "type", types: isString, required: true,
+		doc: "\"text\"; others are refused.",
+	})
+	fieldPartText = partFields.declare(field{
+		name: "text", types: isString, required: true,
+		doc: "The text.",
+	})
+)
+
+// The extension.
+var (
+	fieldAim = bodyFields.declare(field{
+		name: "aim", in: inBoth, types: isObject, of: extensionsFields, absent: "none",
+		doc: "Modulation; see api-aim.md.",
+	})
+	fieldUtility = extensionsFields.declare(field{
+		name: "utility", types: isObject, of: utilityFields, absent: "what the model's owner imposes",
+		doc: "Noise on all logits: one of level and sigma.",
+	})
+	fieldLevel = utilityFields.declare(field{
+		name: "level", types: isNumber, bounds: above(0, 1), absent: "none",
+		doc: "The share of steps at which the model's own best token stays best.",
+	})
+	fieldUtilitySigma = utilityFields.declare(field{
+		name: "sigma", types: isNumber, bounds: within(0, maxSigma), absent: "none",
+		doc: "The noise's standard deviation, in logits.",
+	})
+	fieldReport = extensionsFields.declare(field{
+		name: "report", types: isBoolean | isObject, of: reportOptionsFields, def: false,
+		doc: "Tell what modulation did to the answer.",
+	})
+	fieldReportTokens = reportOptionsFields.declare(field{
+		name: "tokens", types: isBoolean, def: false,
+		doc: "Tell it for each token, too.",
+	})
+	fieldFocus = extensionsFields.declare(field{
+		name: "focus", types: isArray, most: maxFocus, items: &field{types: isObject, of: focusFields}, absent: "none",
+		doc: "What the answer shall attend to; applied in order. At most 4 entries are spans.",
+	})
+	fieldFocusText = focusFields.declare(field{
+		name: "text", types: isString | isArray, most: maxWords, mostBytes: maxWord, items: &field{types: isString, mostBytes: maxWord}, absent: "none",
+		doc: "Words, as written, capitalized, with or without a space before.",
+	})
+	fieldFocusTokens = focusFields.declare(field{
+		name: "tokens", types: isArray, most: maxTargets, items: &field{types: isInteger, bounds: atLeast(0)}, absent: "none",
+		doc: "Token ids, each a target of its own.",
+	})
+	fieldFocusAll = focusFields.declare(field{
+		name: "all", types: isBoolean, def: false,
+		doc: "Every token of the vocabulary.",
+	})
+	fieldSpan = focusFields.declare(field{
+		name: "span", types: isString, mostBytes: maxSpan, absent: "none",
+		doc: "A part of the messages or of the prompt, word for word.",
+	})
+	fieldSpanIndex = focusFields.declare(field{
+		name: "index", types: isInteger, bounds: atLeast(0), absent: "the only one",
+		doc: "Which occurrence of the span, from 0.",
+	})
+	fieldStrength = focusFields.declare(field{
+		name: "strength", types: isNumber, bounds: within(-1, 1), absent: "none",
+		doc: "With text or span: a dial, 0 is off.",
+	})
+	fieldFocusSigma = focusFields.declare(field{
+		name: "sigma", types: isNumber, bounds: within(0, maxSigma), absent: "none",
+		doc: "With text, tokens or all: the scale of half-normal noise, in logits.",
+	})
+	fieldDirection = focusFields.declare(field{
+		name: "direction", types: isString, enum: []string{"raise", "lower"}, def: "raise",
+		doc: "With sigma: its sign.",
+	})
+)
+
+// Preview and sweep.
+var (
+	fieldTop = bodyFields.declare(field{
+		name: "top_n", in: inPreview, types: isInteger, bounds: within(1, maxTop), def: int64(20),
+		doc: "How many of the most probable tokens of each side to list.",
+	})
+	fieldLevels = bodyFields.declare(field{
+		name: "levels", in: inSweep, types: isArray, items: &field{types: isNumber, bounds: above(0, 1)}, absent: "none",
+		doc: "Settings of utility by level. Of the three lists together 1 to 16.",
+	})
+	fieldSigmas = bodyFields.declare(field{
+		name: "sigmas", in: inSweep, types: isArray, items: &field{types: isNumber, bounds: within(0, maxSigma)}, absent: "none",
+		doc: "Settings of utility by σ.",
+	})
+	fieldStrengths = bodyFields.declare(field{
+		name: "strengths", in: inSweep, types: isArray, items: &field{types: isNumber, bounds: within(-1, 1)}, absent: "none",
+		doc: "Settings of focus, each in place of the strengths in aim.focus.",
+	})
+)

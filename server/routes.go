@@ -1,0 +1,66 @@
+package server
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/gin-gonic/gin"
+)
+
+// route is an endpoint: what Handler serves, and docs/api.md and /openapi.json list.
+type route struct {
+	method, path string
+	handle       gin.HandlerFunc
+	// always says that it also answers while the server drains.
+	always bool
+	doc    string
+	// body are the endpoints whose fields a request has, 0 where it has none, and extends those whose requests it extends.
+	body, extends endpoints
+	// name is that of the schema of its body.
+	name string
+	// answer is what is encoded, and event what is sent as an event in a stream; nil where there is none.
+	answer, event any
+}
+
+// routes lists the endpoints.
+func (s *Server) routes() []route {
+	return []route{
+		{
+			method: http.MethodPost, path: "/v1/chat/completions", handle: s.chatCompletions,
+			doc: "Answers a conversation.", body: inChat, name: "ChatRequest", answer: chatWhole{}, event: chatChunk{},
+		},
+		{
+			method: http.MethodPost, path: "/v1/completions", handle: s.completions,
+			doc: "Continues a text.", body: inText, name: "CompletionRequest", answer: textCompletion{}, event: textCompletion{},
+		},
+		{
+			method: http.MethodPost, path: "/v1/aim/preview", handle: s.preview,
+			doc: "Shows the next token's distribution before and after modulation.", body: inPreview, extends: inBoth,
+			name: "PreviewRequest", answer: previewWhole{},
+		},
+		{
+			method: http.MethodPost, path: "/v1/aim/sweep", handle: s.sweep,
+			doc: "Answers at several settings of a dial; the answer is that of the endpoint whose request it extends.", body: inSweep, extends: inBoth,
+			name: "SweepRequest", answer: chatWhole{}, event: chatChunk{},
+		},
+		{method: http.MethodGet, path: "/v1/models", handle: s.listModels, doc: "Lists the models.", answer: modelList{}},
+		// Names contain slashes.
+		{method: http.MethodGet, path: "/v1/models/*id", handle: s.getModel, doc: "Describes a model.", answer: modelInfo{}},
+		{method: http.MethodGet, path: "/health", handle: s.health, always: true, doc: "Says whether new requests are taken.", answer: health{}},
+		{method: http.MethodHead, path: "/health", handle: s.health, always: true, doc: "The same, by its status."},
+		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},
+	}
+}
+
+// named is the type of a part of an answer, and the name of its schema.
+var named = map[reflect.Type]string{
+	reflect.TypeFor[chatWhole]():      "ChatCompletion",
+	reflect.TypeFor[chatChunk]():      "ChatCompletionChunk",
+	reflect.TypeFor[textCompletion](): "Completion",
+	reflect.TypeFor[previewWhole]():   "Preview",
+	reflect.TypeFor[modelList]():      "ModelList",
+	reflect.TypeFor[modelInfo]():      "Model",
+	reflect.TypeFor[health]():         "Health",
+	reflect.TypeFor[usage]():          "Usage",
+	reflect.TypeFor[aimField]():       "AimReport",
+}
