@@ -454,6 +454,7 @@ func (e *Engine) choose(st *step) {
 	kind := e.model.Kind(choice.Token)
 	if kind == End {
 		d.Finish = FinishStop
+		d.End = &Sampled{choice.Token, choice.Logprob, append([]sampler.Candidate(nil), choice.Top...)}
 	} else {
 		var piece []byte
 		if kind == Normal || a.control {

@@ -140,6 +140,8 @@ type Delta struct {
 	Prompt []Sampled
 	// Finish is empty on all deltas but the last.
 	Finish Finish
+	// End is the token that ended the answer, where one did; it is on the last delta and has no text.
+	End *Sampled
 	// Usage and Counts are set on the last delta, and Report is where Params.Report asks for it.
 	Usage  Usage
 	Counts sampler.Counts

@@ -8,7 +8,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"aim/internal/chat"
-	"aim/llama"
 	"aim/sampler"
 )
 
@@ -123,91 +122,4 @@ func (o *object) content() string {
 		lines[i] = p.text(fieldPartText)
 	}
 	return strings.Join(lines, "\n")
-}
-
-// chatWire writes chat completions.
-type chatWire struct {
-	partial, complete head
-	logprobs          *logprobs
-}
-
-func newChatWire(c *call) *chatWire {
-	id := newID("chatcmpl-")
-	return &chatWire{
-		partial:  newHead(id, "chat.completion.chunk", c.model),
-		complete: newHead(id, "chat.completion", c.model),
-		logprobs: newLogprobs(c),
-	}
-}
-
-type chatChunk struct {
-	head
-	Choices []chatDelta `json:"choices"`
-	usageField
-}
-
-type chatDelta struct {
-	Index        int           `json:"index"`
-	Delta        chatText      `json:"delta"`
-	Logprobs     *chatLogprobs `json:"logprobs"`
-	FinishReason *llama.Finish `json:"finish_reason"`
-}
-
-// chatText is a delta; what is nil does not appear.
-type chatText struct {
-	Role    string  `json:"role,omitempty"`
-	Content *string `json:"content,omitempty"`
-}
-
-func (w *chatWire) delta(d chatDelta, usage usageField) any {
-	return chatChunk{w.partial, []chatDelta{d}, usage}
-}
-
-func (w *chatWire) open(i int, usage usageField) any {
-	return w.delta(chatDelta{Index: i, Delta: chatText{Role: "assistant", Content: new(string)}}, usage)
-}
-
-func (w *chatWire) text(i int, text string, tokens []llama.Sampled, usage usageField) any {
-	return w.delta(chatDelta{Index: i, Delta: chatText{Content: &text}, Logprobs: w.logprobs.chat(tokens)}, usage)
-}
-
-func (w *chatWire) finish(i int, f llama.Finish, usage usageField) any {
-	return w.delta(chatDelta{Index: i, FinishReason: &f}, usage)
-}
-
-func (w *chatWire) end(usage usageField) any {
-	return chatChunk{w.partial, []chatDelta{}, usage}
-}
-
-type chatWhole struct {
-	head
-	Choices []chatChoice `json:"choices"`
-	usageField
-}
-
-type chatChoice struct {
-	Index        int           `json:"index"`
-	Message      chatMessage   `json:"message"`
-	Logprobs     *chatLogprobs `json:"logprobs"`
-	FinishReason llama.Finish  `json:"finish_reason"`
-}
-
-type chatMessage struct {
-	Role    string  `json:"role"`
-	Content string  `json:"content"`
-	Refusal *string `json:"refusal"`
-}
-
-func (w *chatWire) whole(answers []answer, usage usageField) any {
-	choices := make([]chatChoice, len(answers))
-	for i := range answers {
-		a := &answers[i]
-		choices[i] = chatChoice{
-			Index:        i,
-			Message:      chatMessage{Role: "assistant", Content: a.text.String()},
-			Logprobs:     w.logprobs.chat(a.tokens),
-			FinishReason: a.finish,
-		}
-	}
-	return chatWhole{w.complete, choices, usage}
 }

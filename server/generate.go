@@ -61,6 +61,9 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 				if e.delta.Finish != "" {
 					open--
 					total.Completion += e.delta.Usage.CompletionTokens
+					if e.choice%c.n == 0 {
+						total.PromptDetails.Cached += e.delta.Usage.CachedTokens
+					}
 					total.flips += e.delta.Counts.Flips
 					total.hits += e.delta.Counts.Hits
 				}
@@ -75,7 +78,7 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 		}
 	}
 	total.Total = total.Prompt + total.Completion
-	return total, r.end(total)
+	return total, r.end(&total)
 }
 
 // produce generates one choice.

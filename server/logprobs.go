@@ -67,12 +67,40 @@ func (l *logprobs) candidate(t sampler.Token, logprob float64) chatCandidate {
 	return c
 }
 
-// textLogprobs are those of a completion: four lists of equal length.
+// textLogprobs are those of a completion: four lists of equal length. The first token of a prompt has no probability: null.
 type textLogprobs struct {
 	Tokens     []string             `json:"tokens"`
-	Logprobs   []float64            `json:"token_logprobs"`
+	Logprobs   []*float64           `json:"token_logprobs"`
 	Top        []map[string]float64 `json:"top_logprobs"`
 	TextOffset []int                `json:"text_offset"`
+}
+
+func (t *textLogprobs) add(name string, logprob *float64, top map[string]float64, at int) {
+	t.Tokens = append(t.Tokens, name)
+	t.Logprobs = append(t.Logprobs, logprob)
+	t.Top = append(t.Top, top)
+	t.TextOffset = append(t.TextOffset, at)
+}
+
+func newTextLogprobs() *textLogprobs {
+	return &textLogprobs{[]string{}, []*float64{}, []map[string]float64{}, []int{}}
+}
+
+// prompt lists the tokens of a prompt, with their offsets; nil where it is not scored.
+func (l *logprobs) prompt(tokens []llama.Sampled, offsets []int) *textLogprobs {
+	if !l.on || len(tokens) == 0 {
+		return nil
+	}
+	list := newTextLogprobs()
+	for i, t := range tokens {
+		if i == 0 {
+			list.add(l.name(t.Token), nil, nil, offsets[i])
+			continue
+		}
+		logprob, top := l.entry(t)
+		list.add(l.name(t.Token), &logprob, top, offsets[i])
+	}
+	return list
 }
 
 // text lists tokens, of which the first begins at the given offset of the answer, and moves the offset on.
@@ -80,27 +108,30 @@ func (l *logprobs) text(tokens []llama.Sampled, at *offset) *textLogprobs {
 	if !l.on {
 		return nil
 	}
-	list := &textLogprobs{[]string{}, []float64{}, []map[string]float64{}, []int{}}
+	list := newTextLogprobs()
 	for _, t := range tokens {
-		name, logprob := l.name(t.Token), max(t.Logprob, lowest)
-		// The chosen token is always among the top ones, so there may be one more than asked for.
-		top := map[string]float64{name: logprob}
-		for _, c := range t.Top {
-			// Of two tokens with one text, which only control tokens can be, the more probable stays.
-			if _, there := top[l.name(c.Token)]; !there {
-				top[l.name(c.Token)] = max(c.Logprob, lowest)
-			}
-		}
-		list.Tokens = append(list.Tokens, name)
-		list.Logprobs = append(list.Logprobs, logprob)
-		list.Top = append(list.Top, top)
+		logprob, top := l.entry(t)
 		var piece []byte
 		if l.model.Kind(t.Token) == llama.Normal {
 			piece = l.model.Piece(t.Token)
 		}
-		list.TextOffset = append(list.TextOffset, at.next(piece))
+		list.add(l.name(t.Token), &logprob, top, at.next(piece))
 	}
 	return list
+}
+
+// entry is the log-probability of a token and of the most probable ones, among which it always is, so that there may be one
+// more than asked for.
+func (l *logprobs) entry(t llama.Sampled) (float64, map[string]float64) {
+	name, logprob := l.name(t.Token), max(t.Logprob, lowest)
+	top := map[string]float64{name: logprob}
+	for _, c := range t.Top {
+		// Of two tokens with one text, which only control tokens can be, the more probable stays.
+		if _, there := top[l.name(c.Token)]; !there {
+			top[l.name(c.Token)] = max(c.Logprob, lowest)
+		}
+	}
+	return logprob, top
 }
 
 // name is the text of a token as the key of a JSON object. Pieces of runes are spelled as OpenAI does, byte by byte, so
@@ -138,6 +169,32 @@ func (o *offset) next(piece []byte) int {
 		}
 	}
 	return at
+}
+
+// align finds where in text each token begins, in characters. Control tokens count where the text spells them; a space that a
+// tokenizer put before the text does not.
+func (l *logprobs) align(text string, tokens []sampler.Token) []int {
+	offsets := make([]int, len(tokens))
+	runes, counted, at := 0, 0, 0 // counted bytes are runes characters; the token begins at byte at
+	for i, t := range tokens {
+		begin := at
+		for begin > counted && begin < len(text) && !utf8.RuneStart(text[begin]) {
+			begin--
+		}
+		runes += utf8.RuneCountInString(text[counted:begin])
+		counted = begin
+		offsets[i] = runes
+		switch piece, rest := string(l.model.Piece(t)), text[at:]; {
+		case strings.HasPrefix(rest, piece):
+			at += len(piece)
+		case l.model.Kind(t) != llama.Normal:
+		case strings.HasPrefix(piece, " ") && strings.HasPrefix(rest, piece[1:]):
+			at += len(piece) - 1
+		default: // a tokenizer that rewrites text
+			at += min(len(piece), len(rest))
+		}
+	}
+	return offsets
 }
 
 // validUTF8 is b with each byte that belongs to no rune shown as U+FFFD, as the engine shows it.

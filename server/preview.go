@@ -84,18 +84,20 @@ type previewWire struct {
 	top   int
 }
 
-func (w *previewWire) open(int, usageField) any { return nil }
+func (w *previewWire) open(int, extra) []chunk { return nil }
 
-func (w *previewWire) text(int, string, []llama.Sampled, usageField) any { return nil }
+func (w *previewWire) delta(int, piece, extra) []chunk { return nil }
 
-func (w *previewWire) finish(int, llama.Finish, usageField) any { return nil }
+func (w *previewWire) finish(int, *answer, extra) []chunk { return nil }
 
-func (w *previewWire) end(usageField) any { return nil }
+func (w *previewWire) end([]*answer, extra) []chunk { return nil }
+
+func (w *previewWire) fail(*apiError) []chunk { return nil }
 
 type previewWhole struct {
 	head
 	Tokens []previewToken `json:"tokens"`
-	usageField
+	extra
 }
 
 // previewToken is a token before and after modulation; a side is null where the token is impossible.
@@ -116,7 +118,7 @@ type standing struct {
 
 // whole lists the tokens that are among the first on either side, by their rank after modulation; those that it makes
 // impossible come last, by their rank before.
-func (w *previewWire) whole(_ []answer, usage usageField) any {
+func (w *previewWire) whole(_ []*answer, x extra) any {
 	before, after := newRanking(w.rows.before), newRanking(w.rows.after)
 	ids := slices.Concat(after.order[:min(w.top, after.possible)], before.order[:min(w.top, before.possible)])
 	slices.SortFunc(ids, func(a, b sampler.Token) int { return cmp.Compare(after.rank[a], after.rank[b]) })
@@ -128,7 +130,7 @@ func (w *previewWire) whole(_ []answer, usage usageField) any {
 	for i, t := range ids {
 		tokens[i] = previewToken{nameToken(w.model, t), before.standing(t), after.standing(t)}
 	}
-	return previewWhole{w.head, tokens, usage}
+	return previewWhole{w.head, tokens, x}
 }
 
 // ranking is a row in order: the larger logit first, of equal ones the lower id.

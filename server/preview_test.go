@@ -137,7 +137,7 @@ func TestPreviewOfAPlainPrompt(t *testing.T) {
 func TestPreviewOfImpossibleTokens(t *testing.T) {
 	inf := float32(math.Inf(-1))
 	w := &previewWire{model: fake, top: 3, rows: &bothRows{before: []float32{1, 4, 3, 2, inf}, after: []float32{1, inf, inf, 2, inf}}}
-	whole, ok := w.whole(nil, usageField{}).(previewWhole)
+	whole, ok := w.whole(nil, extra{}).(previewWhole)
 	if !ok {
 		t.Fatal("no preview")
 	}

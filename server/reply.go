@@ -18,20 +18,55 @@ type reply interface {
 	// alive is called when nothing was sent for a while.
 	alive() error
 	// end completes the answer.
-	end(u usage) error
+	end(u *usage) error
+}
+
+// gathered is what an answer consists of so far: its choices, each with what reads it.
+type gathered struct {
+	answers []*answer
+	readers []reader
+	report  *reporter
+}
+
+func newGathered(c *call) gathered {
+	g := gathered{answers: make([]*answer, c.choices()), readers: make([]reader, c.choices()), report: newReporter(c)}
+	for i := range g.readers {
+		g.answers[i], g.readers[i] = &answer{}, c.reader()
+	}
+	return g
+}
+
+// add reads what a choice has yielded.
+func (g *gathered) add(i int, d llama.Delta) []piece {
+	pieces := readPieces(g.readers[i], d)
+	a := g.answers[i]
+	for _, p := range pieces {
+		a.add(p)
+	}
+	if d.Finish != "" {
+		a.finish, a.usage, a.end = d.Finish, d.Usage, d.End
+		g.report.add(i, d)
+	}
+	return pieces
+}
+
+// total completes the usage of a call whose choices have all ended.
+func (g *gathered) total(u *usage) {
+	for _, a := range g.answers {
+		u.CompletionDetails.Reasoning += a.thought
+	}
 }
 
 // whole gathers the answer and sends it in the end.
 type whole struct {
-	c       *gin.Context
-	wire    wire
-	answers []answer
-	report  *reporter
-	extend  func()
+	c    *gin.Context
+	call *call
+	gathered
+	extend func()
 }
 
 func newWhole(c *gin.Context, call *call, patience time.Duration) *whole {
-	return &whole{c, call.wire, make([]answer, call.choices()), newReporter(call), extender(c, patience)}
+	return &whole{c, call, newGathered(call), extender(c, patience)}
 }
 
 // extender returns what gives the next write its time. After the answer net/http lifts the limit again.
@@ -44,19 +79,18 @@ func extender(c *gin.Context, patience time.Duration) func() {
 }
 
 func (w *whole) delta(i int, d llama.Delta) (bool, error) {
-	a := &w.answers[i]
-	a.text.WriteString(d.Text)
-	a.tokens = append(a.tokens, d.Tokens...)
-	a.finish = d.Finish
-	w.report.add(i, d)
+	w.add(i, d)
 	return false, nil
 }
 
 func (w *whole) alive() error { return nil }
 
-func (w *whole) end(u usage) error {
+func (w *whole) end(u *usage) error {
 	w.extend()
-	writeJSON(w.c, http.StatusOK, w.wire.whole(w.answers, usageField{u, w.report.field()}))
+	w.total(u)
+	answers, order := w.call.best(w.answers)
+	w.report.keep(order)
+	writeJSON(w.c, http.StatusOK, w.call.wire.whole(answers, extra{u, newTimings(w.answers...), w.report.field()}))
 	return nil
 }
 
@@ -65,13 +99,12 @@ type stream struct {
 	session *sse.Session
 	writer  http.ResponseWriter
 	wire    wire
+	gathered
 	// logprobs says that a chunk without text is worth sending for its tokens.
 	logprobs bool
-	// usage is what all chunks but the one with the usage carry.
-	usage usageField
+	// extra is what all chunks but the last ones carry.
+	extra extra
 	ends  bool // with a chunk for the usage
-	// report goes into the last chunk.
-	report *reporter
 
 	// opened are the choices whose first chunk was sent; started says that anything was.
 	opened  []bool
@@ -86,32 +119,32 @@ func newStream(c *gin.Context, call *call, patience time.Duration) (*stream, err
 	}
 	// The headers leave with the first event; an error before it takes their place.
 	st := &stream{
-		session: session, writer: c.Writer, wire: call.wire, logprobs: call.request.Params.Logprobs, ends: call.usage,
-		report: newReporter(call), opened: make([]bool, call.choices()), extend: extender(c, patience),
+		session: session, writer: c.Writer, wire: call.wire, gathered: newGathered(call), logprobs: call.request.Params.Logprobs,
+		ends: call.usage, opened: make([]bool, call.choices()), extend: extender(c, patience),
 	}
 	if call.usage {
-		st.usage.Usage = (*usage)(nil)
+		st.extra.Usage = (*usage)(nil)
 	}
 	return st, nil
 }
 
 func (st *stream) delta(i int, d llama.Delta) (bool, error) {
-	var chunks []any
+	var chunks []chunk
 	if !st.opened[i] {
 		st.opened[i] = true
-		if first := st.wire.open(i, st.usage); first != nil {
-			chunks = append(chunks, first)
-		}
+		chunks = append(chunks, st.wire.open(i, st.extra)...)
 	}
-	if d.Text != "" || (st.logprobs && len(d.Tokens) > 0) {
-		chunks = append(chunks, st.wire.text(i, d.Text, d.Tokens, st.usage))
+	for _, p := range st.add(i, d) {
+		if !p.empty() || len(p.Prompt) > 0 || (st.logprobs && len(p.Tokens) > 0) {
+			chunks = append(chunks, st.wire.delta(i, p, st.extra)...)
+		}
 	}
 	if d.Finish != "" {
-		usage := st.usage
-		if st.report.add(i, d); !st.ends {
-			usage.Aim = st.report.field()
+		last := st.extra
+		if !st.ends {
+			last.Aim, last.Timings = st.report.field(), newTimings(st.answers[i])
 		}
-		chunks = append(chunks, st.wire.finish(i, d.Finish, usage))
+		chunks = append(chunks, st.wire.finish(i, st.answers[i], last)...)
 	}
 	return len(chunks) > 0, st.send(chunks...)
 }
@@ -130,18 +163,17 @@ func (st *stream) alive() error {
 	return st.session.Flush()
 }
 
-func (st *stream) end(u usage) error {
+func (st *stream) end(u *usage) error {
+	st.total(u)
+	last := extra{Usage: u}
 	if st.ends {
-		if err := st.send(st.wire.end(usageField{u, st.report.field()})); err != nil {
-			return err
-		}
+		last.Timings, last.Aim = newTimings(st.answers...), st.report.field()
 	}
-	return st.event("[DONE]")
+	return st.send(st.wire.end(st.answers, last)...)
 }
 
-// fail ends a stream that has begun. There is no [DONE] after it: who overlooks the error shall not take the answer for
-// complete.
-func (st *stream) fail(e *apiError) error { return st.send(e) }
+// fail ends a stream that has begun.
+func (st *stream) fail(e *apiError) error { return st.send(st.wire.fail(e)...) }
 
 // start sets the headers.
 func (st *stream) start() {
@@ -155,20 +187,27 @@ func (st *stream) start() {
 }
 
 // send sends chunks, one event each.
-func (st *stream) send(chunks ...any) error {
-	for _, chunk := range chunks {
-		if err := st.event(string(encode(chunk))); err != nil {
+func (st *stream) send(chunks ...chunk) error {
+	for _, c := range chunks {
+		if err := st.event(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (st *stream) event(data string) error {
+func (st *stream) event(c chunk) error {
 	st.start()
 	st.extend()
 	var m sse.Message
-	m.AppendData(data)
+	if c.event != "" {
+		m.Type = sse.Type(c.event)
+	}
+	if text, ok := c.data.(rawText); ok {
+		m.AppendData(string(text))
+	} else {
+		m.AppendData(string(encode(c.data)))
+	}
 	if err := st.session.Send(&m); err != nil {
 		return err
 	}

@@ -106,6 +106,18 @@ func (r *reporter) add(i int, d llama.Delta) {
 	}
 }
 
+// keep leaves the reports of the given choices, in that order; nil leaves all.
+func (r *reporter) keep(order []int) {
+	if r == nil || order == nil {
+		return
+	}
+	kept := make([]*llama.Report, len(order))
+	for i, from := range order {
+		kept[i] = r.reports[from]
+	}
+	r.reports = kept
+}
+
 // field is what the answer says, nil until the last choice has ended.
 func (r *reporter) field() *aimField {
 	if r == nil || r.missing > 0 {

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 
 	"aim/llama"
 	"aim/sampler"
@@ -15,8 +17,8 @@ import (
 type call struct {
 	model   *served
 	prompts []prompt
-	// n is the number of choices for each prompt.
-	n int
+	// n is the number of choices for each prompt to generate, of which the best give are given; 0 for all.
+	n, give int
 	// request is what all choices share; the fields that differ are set in requests.
 	request llama.Request
 	// utility is what was asked for.
@@ -40,8 +42,9 @@ type prompt struct {
 	tokens []sampler.Token
 	// spans are those of the request in this prompt.
 	spans []sampler.Span
-	// echo is text that the answer begins with.
-	echo string
+	// echo is text that the answer begins with, and offsets are where the tokens begin in it, where they are scored.
+	echo    string
+	offsets []int
 }
 
 // seed starts a request's draws and its focus.
@@ -157,6 +160,39 @@ func (c *call) requests() []llama.Request {
 	}
 	return list
 }
+
+// given is the number of choices for each prompt that the answer has.
+func (c *call) given() int {
+	if c.give > 0 {
+		return c.give
+	}
+	return c.n
+}
+
+// best picks the answers to give, and tells which they were; nil where none is left out. Of each prompt's they are those
+// of the highest mean log-probability, the best first; an answer without tokens comes last.
+func (c *call) best(answers []*answer) ([]*answer, []int) {
+	if c.give == 0 || c.give == c.n {
+		return answers, nil
+	}
+	var order []int
+	for first := 0; first < len(answers); first += c.n {
+		group := make([]int, c.n)
+		for i := range group {
+			group[i] = first + i
+		}
+		slices.SortStableFunc(group, func(i, j int) int { return cmp.Compare(answers[j].score(), answers[i].score()) })
+		order = append(order, group[:c.give]...)
+	}
+	list := make([]*answer, len(order))
+	for i, from := range order {
+		list[i] = answers[from]
+	}
+	return list, order
+}
+
+// reader reads the text of a choice.
+func (c *call) reader() reader { return plain{} }
 
 // promptTokens counts each prompt once, however many choices answer it.
 func (c *call) promptTokens() (n int) {

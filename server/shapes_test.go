@@ -16,20 +16,20 @@ func TestShapes(t *testing.T) {
 			"chat", "POST", chatPath, chatBody("hello", ""),
 			`{"id":"chatcmpl-","object":"chat.completion","created":1,"model":"fake","system_fingerprint":"fp_",` +
 				`"choices":[{"index":0,"message":{"role":"assistant","content":"Hello, world!","refusal":null},"logprobs":null,"finish_reason":"stop"}],` +
-				`"usage":{"prompt_tokens":12,"completion_tokens":12,"total_tokens":24}}`,
+				`"usage":{"prompt_tokens":12,"completion_tokens":12,"total_tokens":24,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
 		},
 		{
 			"chat, two choices", "POST", chatPath, chatBody("nothing", `"n": 2`),
 			`{"id":"chatcmpl-","object":"chat.completion","created":1,"model":"fake","system_fingerprint":"fp_",` +
 				`"choices":[{"index":0,"message":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":"stop"},` +
 				`{"index":1,"message":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":"stop"}],` +
-				`"usage":{"prompt_tokens":15,"completion_tokens":2,"total_tokens":17}}`,
+				`"usage":{"prompt_tokens":15,"completion_tokens":2,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
 		},
 		{
 			"completion", "POST", textPath, `{"prompt": "hello<|ctl|>", "max_tokens": 3}`,
 			`{"id":"cmpl-","object":"text_completion","created":1,"model":"fake","system_fingerprint":"fp_",` +
 				`"choices":[{"text":"Hello","index":0,"logprobs":null,"finish_reason":"length"}],` +
-				`"usage":{"prompt_tokens":6,"completion_tokens":3,"total_tokens":9}}`,
+				`"usage":{"prompt_tokens":6,"completion_tokens":3,"total_tokens":9,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
 		},
 		{
 			"models", "GET", "/v1/models", "",
@@ -83,7 +83,7 @@ func TestStreamShapes(t *testing.T) {
 			[]string{
 				chatHead + `{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null}`,
 				chatHead + `{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}`,
-				chatHead + `],"usage":{"prompt_tokens":15,"completion_tokens":1,"total_tokens":16}}`,
+				chatHead + `],"usage":{"prompt_tokens":15,"completion_tokens":1,"total_tokens":16,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
 				"[DONE]",
 			},
 		},
@@ -94,7 +94,7 @@ func TestStreamShapes(t *testing.T) {
 				textHead + `{"text":"echo this<|ctl|>","index":0,"logprobs":null,"finish_reason":null}],"usage":null}`,
 				textHead + `{"text":" a","index":0,"logprobs":null,"finish_reason":null}],"usage":null}`,
 				textHead + `{"text":"","index":0,"logprobs":null,"finish_reason":"length"}],"usage":null}`,
-				textHead + `],"usage":{"prompt_tokens":11,"completion_tokens":1,"total_tokens":12}}`,
+				textHead + `],"usage":{"prompt_tokens":11,"completion_tokens":1,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
 				"[DONE]",
 			},
 		},
