@@ -22,8 +22,8 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	}
 	o.unsupportedInChat()
 	c.request.MaxTokens = o.maxTokens(fieldMaxTokens)
-	c.request.Params.Logprobs = o.boolean(fieldLogprobs)
-	c.request.Params.TopLogprobs = int(o.integer(fieldTopLogprobs))
+	c.logprobs = o.boolean(fieldLogprobs)
+	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldTopLogprobs))
 	messages := o.messages()
 	if *o.err != nil {
 		return nil, *o.err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/gin-gonic/gin"
@@ -22,16 +23,13 @@ func (s *Server) parseCompletion(o *object) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.unsupported(fieldSuffix, filled)
-	o.unsupported(fieldBestOf, func(json.RawMessage) bool { return o.integer(fieldBestOf) != int64(c.n) })
 	c.request.MaxTokens = o.maxTokens(fieldMaxTokensText)
-	c.request.Params.Logprobs = o.has(fieldLogprobsText)
-	c.request.Params.TopLogprobs = int(o.integer(fieldLogprobsText))
-	echo := o.boolean(fieldEcho)
-	if echo && o.has(fieldLogprobsText) {
-		o.failValue(fieldEcho, "cannot be combined with logprobs: log-probabilities of the prompt are not supported yet")
-	}
-	c.prompts = o.prompts(c, echo)
+	c.request.NoAnswer = o.integer(fieldMaxTokensText) == 0
+	c.logprobs = o.has(fieldLogprobsText)
+	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldLogprobsText))
+	c.request.ScorePrompt = o.boolean(fieldEcho) && c.logprobs
+	o.bestOf(c)
+	c.prompts = o.prompts(c)
 	if *o.err != nil {
 		return nil, *o.err
 	}
@@ -39,17 +37,62 @@ func (s *Server) parseCompletion(o *object) (*call, error) {
 	return c, s.bound(c)
 }
 
-// prompts reads a string, a list of strings, a list of token ids, or a list of such lists. Text is trusted, as in other
-// servers: who writes a raw prompt writes its special tokens, too.
-func (o *object) prompts(c *call, echo bool) []prompt {
-	m := c.model.Engine.Model()
+// bestOf reads how many answers to choose from.
+func (o *object) bestOf(c *call) {
+	best := int(o.integer(fieldBestOf))
+	switch {
+	case !o.has(fieldBestOf) || best == c.n:
+	case best < c.n:
+		o.failValue(fieldBestOf, "is %d, must be at least n, which is %d", best, c.n)
+	case c.stream:
+		o.failValue(fieldBestOf, "is %d, must be n in a stream: which answers are the best is known in the end", best)
+	default:
+		c.give, c.n = c.n, best
+		c.request.Params.Logprobs = true
+	}
+}
+
+// continuation turns the text of a prompt into tokens: those that ask for what comes after it, or between it and the suffix.
+type continuation func(text string) ([]sampler.Token, error)
+
+// continuation reads suffix. Text is trusted, as in other servers: who writes a raw prompt writes its special tokens, too.
+func (o *object) continuation(c *call) continuation {
+	m, suffix := c.model.Engine.Model(), o.text(fieldSuffix)
+	if suffix == "" {
+		return func(text string) ([]sampler.Token, error) {
+			return m.Tokenize([]llama.Part{{Text: text, Trusted: true}}, true)
+		}
+	}
+	if o.boolean(fieldEcho) {
+		o.failValue(fieldEcho, "cannot be combined with suffix")
+	}
+	filler, ok := m.(llama.Infiller)
+	if !ok {
+		o.fail(c.unfillable())
+	}
+	return func(text string) ([]sampler.Token, error) {
+		tokens, err := filler.Infill(text, suffix)
+		if errors.Is(err, llama.ErrUnsupported) {
+			err = c.unfillable()
+		}
+		return tokens, err
+	}
+}
+
+func (c *call) unfillable() error {
+	return invalid(fieldSuffix.name, codeUnsupported, "suffix is not supported by the model %s: it has no tokens for filling gaps", c.model.ID)
+}
+
+// prompts reads a string, a list of strings, a list of token ids, or a list of such lists.
+func (o *object) prompts(c *call) []prompt {
 	o.require(fieldPrompt)
+	continued := o.continuation(c)
 	raw := o.take(fieldPrompt)
-	if raw == nil {
+	if raw == nil || *o.err != nil {
 		return nil
 	}
 	if typeOf(raw) == isString {
-		return o.textPrompts(c, echo, o.text(fieldPrompt))
+		return o.textPrompts(c, continued, o.text(fieldPrompt))
 	}
 	items := o.array(fieldPrompt)
 	if len(items) == 0 {
@@ -57,63 +100,79 @@ func (o *object) prompts(c *call, echo bool) []prompt {
 		return nil
 	}
 	first := typeOf(items[0])
-	if len(c.spans) > 0 && first != isString {
+	if first == isString {
+		return o.textPrompts(c, continued, o.strings(fieldPrompt)...)
+	}
+	if len(c.spans) > 0 {
 		c.spans[0].entry.failValue(fieldSpan, "needs a prompt that is text, not token ids")
 		return nil
 	}
-	switch first {
-	case isString:
-		return o.textPrompts(c, echo, o.strings(fieldPrompt)...)
-	case isArray:
-		var prompts []prompt
-		for i, item := range items {
-			var list []json.RawMessage
-			name := o.item(fieldPrompt, i)
-			if json.Unmarshal(item, &list) != nil {
-				o.failType(name, "an array of token ids", item)
-				return nil
-			}
-			prompts = append(prompts, o.tokenPrompt(m, echo, name, list))
-		}
-		return prompts
-	default:
-		return []prompt{o.tokenPrompt(m, echo, o.param(fieldPrompt), items)}
+	if o.text(fieldSuffix) != "" {
+		o.failValue(fieldSuffix, "needs a prompt that is text, not token ids")
+		return nil
 	}
+	if first != isArray {
+		return []prompt{o.tokenPrompt(c, o.param(fieldPrompt), items)}
+	}
+	var prompts []prompt
+	for i, item := range items {
+		var list []json.RawMessage
+		name := o.item(fieldPrompt, i)
+		if json.Unmarshal(item, &list) != nil {
+			o.failType(name, "an array of token ids", item)
+			return nil
+		}
+		prompts = append(prompts, o.tokenPrompt(c, name, list))
+	}
+	return prompts
 }
 
-func (o *object) textPrompts(c *call, echo bool, texts ...string) []prompt {
-	m := c.model.Engine.Model()
+func (o *object) textPrompts(c *call, continued continuation, texts ...string) []prompt {
 	if len(texts) > maxChoices {
 		o.failValue(fieldPrompt, "has %d entries, the most is %d", len(texts), maxChoices)
 		return nil
 	}
+	m := c.model.Engine.Model()
 	var prompts []prompt
 	for _, text := range texts {
-		tokens, err := m.Tokenize([]llama.Part{{Text: text, Trusted: true}}, true)
+		tokens, err := continued(text)
 		if err != nil {
-			o.failValue(fieldPrompt, "cannot be tokenized: %v", err)
+			o.untokenizable(err)
 			return nil
 		}
 		if len(tokens) == 0 {
 			o.failValue(fieldPrompt, "must not be empty")
 			return nil
 		}
-		p := prompt{tokens: tokens, spans: o.textSpans(m, c.spans, text)}
-		if echo {
+		p := prompt{tokens: tokens, spans: o.textSpans(m, continued, c.spans, text)}
+		if o.boolean(fieldEcho) {
 			p.echo = text
+		}
+		if c.request.ScorePrompt {
+			p.offsets = align(m, text, tokens)
 		}
 		prompts = append(prompts, p)
 	}
 	return prompts
 }
 
+func (o *object) untokenizable(err error) {
+	if errors.As(err, new(*apiError)) {
+		o.fail(err)
+		return
+	}
+	o.failValue(fieldPrompt, "cannot be tokenized: %v", err)
+}
+
 // tokenPrompt reads token ids, which are used as they are.
-func (o *object) tokenPrompt(m llama.Model, echo bool, name string, list []json.RawMessage) prompt {
+func (o *object) tokenPrompt(c *call, name string, list []json.RawMessage) prompt {
+	m := c.model.Engine.Model()
 	if len(list) == 0 {
 		o.failAt(name, "must not be empty")
 	}
 	p := prompt{tokens: make([]sampler.Token, 0, len(list))}
 	var text []byte
+	var at offset
 	for i, raw := range list {
 		item := fmt.Sprintf("%s[%d]", name, i)
 		t := o.token(item, raw)
@@ -124,10 +183,15 @@ func (o *object) tokenPrompt(m llama.Model, echo bool, name string, list []json.
 			return p
 		}
 		p.tokens = append(p.tokens, t)
-		if echo && m.Kind(t) == llama.Normal {
-			text = append(text, m.Piece(t)...)
+		var piece []byte
+		if m.Kind(t) == llama.Normal {
+			piece = m.Piece(t)
 		}
+		text = append(text, piece...)
+		p.offsets = append(p.offsets, at.next(piece))
 	}
-	p.echo = validUTF8(text)
+	if o.boolean(fieldEcho) {
+		p.echo = validUTF8(text)
+	}
 	return p
 }

@@ -68,11 +68,11 @@ var (
 	})
 	fieldSuffix = bodyFields.declare(field{
 		name: "suffix", in: inText, types: isString, absent: "none",
-		doc: "Not supported.",
+		doc: "Ask for what stands between the prompt and this text, where the model has tokens for it.",
 	})
 	fieldEcho = bodyFields.declare(field{
 		name: "echo", in: inText, types: isBoolean, def: false,
-		doc: "Begin the answer with the prompt.",
+		doc: "Begin the answer with the prompt; with logprobs also its tokens' log-probabilities, of which the first is null.",
 	})
 )
 
@@ -83,9 +83,9 @@ var (
 		doc: "The most tokens of an answer; -1 for as many as the context holds.",
 	})
 	fieldMaxTokensText = bodyFields.declare(field{
-		name: "max_completion_tokens", aliases: []string{"max_tokens", "n_predict"}, in: inText, types: isInteger, bounds: atLeast(1).or(-1),
+		name: "max_completion_tokens", aliases: []string{"max_tokens", "n_predict"}, in: inText, types: isInteger, bounds: atLeast(-1),
 		def: int64(defaultMaxTokens),
-		doc: "The most tokens of an answer; -1 for as many as the context holds.",
+		doc: "The most tokens of an answer; -1 for as many as the context holds, 0 for none.",
 	})
 	fieldMinTokens = bodyFields.declare(field{
 		name: "min_tokens", in: inBoth, types: isInteger, bounds: atLeast(0), def: int64(0),
@@ -106,7 +106,7 @@ var (
 	})
 	fieldBestOf = bodyFields.declare(field{
 		name: "best_of", in: inText, types: isInteger, bounds: within(1, maxChoices), absent: "n",
-		doc: "Must be n.",
+		doc: "How many answers to generate, of which the n with the highest mean log-probability are given; usage counts all. Not in a stream.",
 	})
 )
 

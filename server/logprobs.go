@@ -19,7 +19,7 @@ type logprobs struct {
 }
 
 func newLogprobs(c *call) *logprobs {
-	return &logprobs{c.model.Engine.Model(), c.request.Params.Logprobs}
+	return &logprobs{c.model.Engine.Model(), c.logprobs}
 }
 
 // chatLogprobs are those of a chat completion.
@@ -173,7 +173,7 @@ func (o *offset) next(piece []byte) int {
 
 // align finds where in text each token begins, in characters. Control tokens count where the text spells them; a space that a
 // tokenizer put before the text does not.
-func (l *logprobs) align(text string, tokens []sampler.Token) []int {
+func align(m llama.Model, text string, tokens []sampler.Token) []int {
 	offsets := make([]int, len(tokens))
 	runes, counted, at := 0, 0, 0 // counted bytes are runes characters; the token begins at byte at
 	for i, t := range tokens {
@@ -184,10 +184,10 @@ func (l *logprobs) align(text string, tokens []sampler.Token) []int {
 		runes += utf8.RuneCountInString(text[counted:begin])
 		counted = begin
 		offsets[i] = runes
-		switch piece, rest := string(l.model.Piece(t)), text[at:]; {
+		switch piece, rest := string(m.Piece(t)), text[at:]; {
 		case strings.HasPrefix(rest, piece):
 			at += len(piece)
-		case l.model.Kind(t) != llama.Normal:
+		case m.Kind(t) != llama.Normal:
 		case strings.HasPrefix(piece, " ") && strings.HasPrefix(rest, piece[1:]):
 			at += len(piece) - 1
 		default: // a tokenizer that rewrites text

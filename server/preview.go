@@ -32,7 +32,7 @@ func (s *Server) parsePreview(o *object) (*call, error) {
 		return nil, c.model.hides("the distribution before modulation")
 	}
 	rows := &bothRows{}
-	c.request.MaxTokens, c.request.Stop = 1, nil
+	c.request.MaxTokens, c.request.Stop, c.request.NoAnswer, c.request.ScorePrompt = 1, nil, false, false
 	c.request.Params.Observer, c.request.Params.Logprobs, c.request.Params.TopLogprobs = rows, false, 0
 	c.report.on, c.request.Params.Report = true, true
 	c.wire = &previewWire{head: newHead(newID("preview-"), "aim.preview", c.model), model: c.model.Engine.Model(), rows: rows, top: int(n)}
@@ -56,6 +56,8 @@ func (s *Server) parseEither(o *object) (c *call, remake func(), err error) {
 // single makes sure that a call asks for one answer.
 func (c *call) single(what string) error {
 	switch {
+	case c.give > 0:
+		return invalid("best_of", codeValue, "best_of is %d, must be 1 for %s", c.n, what)
 	case c.n > 1:
 		return invalid("n", codeValue, "n is %d, must be 1 for %s", c.n, what)
 	case len(c.prompts) > 1:

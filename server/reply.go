@@ -119,7 +119,7 @@ func newStream(c *gin.Context, call *call, patience time.Duration) (*stream, err
 	}
 	// The headers leave with the first event; an error before it takes their place.
 	st := &stream{
-		session: session, writer: c.Writer, wire: call.wire, gathered: newGathered(call), logprobs: call.request.Params.Logprobs,
+		session: session, writer: c.Writer, wire: call.wire, gathered: newGathered(call), logprobs: call.logprobs,
 		ends: call.usage, opened: make([]bool, call.choices()), extend: extender(c, patience),
 	}
 	if call.usage {

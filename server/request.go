@@ -25,8 +25,10 @@ type call struct {
 	utility asked
 	// points are those of a sweep, one for each choice; otherwise nil.
 	points []point
-	report reportAsked
-	seed   seed
+	// logprobs says that the answer tells log-probabilities.
+	logprobs bool
+	report   reportAsked
+	seed     seed
 	// spans are the entries of focus on parts of the prompts.
 	spans []span
 	// banned are the tokens that no answer may have.
@@ -117,9 +119,12 @@ func (s *Server) bound(c *call) error {
 		return err
 	}
 	if most := (cfg.Slots + cfg.Queue) / c.width(); c.choices() > most {
-		param := "n"
-		if c.n == 1 {
-			param = "prompt"
+		param := fieldN.name
+		switch {
+		case c.give > 0:
+			param = fieldBestOf.name
+		case c.n == 1:
+			param = fieldPrompt.name
 		}
 		return invalid(param, codeValue, "the request asks for %d answers, the server can hold %d at once", c.choices(), most)
 	}

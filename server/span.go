@@ -119,7 +119,7 @@ func (c *call) chatSpans(messages []chat.Message) (twins []sampler.Span, err err
 }
 
 // textSpans makes the twins of a prompt that is text, as it is given.
-func (o *object) textSpans(m llama.Model, spans []span, prompt string) (twins []sampler.Span) {
+func (o *object) textSpans(m llama.Model, continued continuation, spans []span, prompt string) (twins []sampler.Span) {
 	for _, s := range spans {
 		rest := s.cut("the prompt", []string{prompt})
 		if rest == nil {
@@ -128,9 +128,9 @@ func (o *object) textSpans(m llama.Model, spans []span, prompt string) (twins []
 		if s.strength == 0 {
 			continue
 		}
-		tokens, err := m.Tokenize([]llama.Part{{Text: rest[0], Trusted: true}}, true)
+		tokens, err := continued(rest[0])
 		if err != nil {
-			o.failValue(fieldPrompt, "cannot be tokenized: %v", err)
+			o.untokenizable(err)
 			return nil
 		}
 		twins = append(twins, s.twin(m, tokens))

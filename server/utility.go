@@ -111,6 +111,9 @@ func (c *call) windowed(u sampler.Utility) error {
 		return invalid(param, codeUnsupported, "%s is not supported by the model %s: its noise depends on the last %d tokens only, so that %s",
 			param, c.model.ID, u.Scope.Window, why)
 	}
+	if c.give > 0 {
+		return refuse("best_of", "the best of its answers would tell it")
+	}
 	if c.request.Params.Logprobs {
 		return refuse("logprobs", "log-probabilities of two prompts with the same noise would tell it")
 	}
