@@ -47,7 +47,9 @@ func TestBans(t *testing.T) {
 	if got := s.ask(t, "x", `"max_tokens": 5, "logit_bias": {"97": 100}`).text(t); got != "aaaaa" {
 		t.Fatalf("without a ban: %q", got)
 	}
-	if got := s.ask(t, "x", `"max_tokens": 50, "logit_bias": [[97, 100], ["a", false]]`).text(t); strings.Contains(got, "a") && !strings.Contains(got, " a") {
+	got := s.ask(t, "x", `"max_tokens": 50, "logit_bias": [[97, 100], ["a", false]]`).text(t)
+	others := strings.NewReplacer("water", "", "Water", "", " a", "") // tokens of their own
+	if strings.Contains(others.Replace(got), "a") {
 		t.Errorf("a forbidden token is in %q", got)
 	}
 }

@@ -2,12 +2,16 @@ package server
 
 import (
 	"encoding/json"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"aim/internal/chat"
+	"aim/internal/toolcall"
+	"aim/llama"
 	"aim/sampler"
 )
 
@@ -24,56 +28,161 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	c.request.MaxTokens = o.maxTokens(fieldMaxTokens)
 	c.logprobs = o.boolean(fieldLogprobs)
 	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldTopLogprobs))
-	messages := o.messages()
+	c.tools = o.toolset()
+	d := dialogue{tools: c.tools.definitions, kwargs: o.kwargs(), reasoning: o.text(fieldReasoningFormat)}
+	d.messages = o.messages()
+	d.continues = o.continues(d.messages)
 	if *o.err != nil {
 		return nil, *o.err
 	}
-	if c.model.Template == nil {
-		return nil, invalid("model", "no_chat_template", "the model %s has no chat template; /v1/completions takes plain text", c.model.ID)
-	}
-	tokens, err := c.conversation(messages)
-	if err != nil {
+	if err := c.converse(d); err != nil {
 		return nil, err
 	}
-	spans, err := c.chatSpans(messages)
-	if err != nil {
-		return nil, err
-	}
-	c.prompts = []prompt{{tokens: tokens, spans: spans}}
 	c.wire = newChatWire(c)
 	return c, s.bound(c)
 }
 
-// conversation is the prompt that the model's template makes of messages.
-func (c *call) conversation(messages []chat.Message) ([]sampler.Token, error) {
-	parts, err := c.model.Template.Render(chat.Conversation{Messages: messages})
+// dialogue is a conversation as a request brings it: what every endpoint of conversations makes its call of.
+type dialogue struct {
+	messages []chat.Message
+	tools    []json.RawMessage
+	kwargs   map[string]json.RawMessage
+	// continues lets the answer continue the last message.
+	continues bool
+	// reasoning is one of the values of reasoning_format.
+	reasoning string
+}
+
+// converse makes a dialogue the call's prompt, and what reads and constrains the answer of the call's tools and form.
+func (c *call) converse(d dialogue) error {
+	t := c.model.Template
+	if t == nil {
+		return invalid("model", "no_chat_template", "the model %s has no chat template; /v1/completions takes plain text", c.model.ID)
+	}
+	tokens, text, err := c.conversation(d, d.messages)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	spans, err := c.chatSpans(d)
+	if err != nil {
+		return err
+	}
+	c.prompts = []prompt{{tokens: tokens, spans: spans}}
+	format := toolcall.Detect(t.Source())
+	known := format == toolcall.Harmony || thoughtful.MatchString(t.Source())
+	splits := d.reasoning == "deepseek" || d.reasoning == "auto" && known
+	c.thinking = openThought(text)
+	c.parsed = splits || c.tools.active()
+	c.request.ShowControl = c.tools.active() || splits && known // their markers may be control tokens
+	c.parser = toolcall.Options{
+		Format: format, Tools: c.tools.tools, Choice: c.tools.choice, Parallel: c.tools.parallel, Reasoning: splits, Open: c.thinking,
+	}
+	return c.constrainTools()
+}
+
+// thoughtful matches the source of a template whose model may think before it answers.
+var thoughtful = regexp.MustCompile(`(?i)think|thought|reasoning`)
+
+// The tags around thoughts, as the templates of several families spell them.
+var (
+	beginsThought = []string{"<think>", "[THINK]", "<seed:think>", "<|START_THINKING|>"}
+	endsThought   = []string{"</think>", "[/THINK]", "</seed:think>", "<|END_THINKING|>"}
+)
+
+// openThought says that a prompt ends inside of a thought.
+func openThought(prompt string) bool {
+	prompt = strings.TrimSpace(prompt)
+	return slices.ContainsFunc(beginsThought, func(tag string) bool { return strings.HasSuffix(prompt, tag) })
+}
+
+// constrainTools makes an answer hold to the form that was asked for, or to a call where one is forced.
+func (c *call) constrainTools() error {
+	if c.form.gbnf != "" && c.tools.active() {
+		return invalid(c.form.param, codeValue, "%s cannot be combined with tools, unless tool_choice is none", c.form.param)
+	}
+	if !c.tools.forced() {
+		return c.constrain(c.form)
+	}
+	gbnf, err := toolcall.Grammar(c.parser, c.model.convert)
+	if err != nil {
+		return schemaFailure(fieldTools.name, err)
+	}
+	return c.constrain(form{fieldTools.name, gbnf})
+}
+
+// conversation is the prompt that the model's template makes of messages, and its text.
+func (c *call) conversation(d dialogue, messages []chat.Message) ([]sampler.Token, string, error) {
+	parts, err := c.model.Template.Render(chat.Conversation{Messages: messages, Tools: d.tools, Kwargs: d.kwargs, Continue: d.continues})
+	if err != nil {
+		return nil, "", err
 	}
 	tokens, err := c.model.Engine.Model().Tokenize(parts, true)
 	if err != nil {
-		return nil, invalid("messages", codeValue, "the messages cannot be tokenized: %v", err)
+		return nil, "", invalid("messages", codeValue, "the messages cannot be tokenized: %v", err)
 	}
 	if len(tokens) == 0 {
-		return nil, invalid("messages", codeValue, "the chat template makes an empty prompt of the messages")
+		return nil, "", invalid("messages", codeValue, "the chat template makes an empty prompt of the messages")
 	}
-	return tokens, nil
+	return tokens, spell(parts), nil
+}
+
+func spell(parts []llama.Part) string {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+	}
+	return b.String()
 }
 
 // unsupportedInChat refuses what would need another answer than the one Aim gives.
 func (o *object) unsupportedInChat() {
-	choice := string(o.take(fieldToolChoice))
-	o.unsupported(fieldTools, func(raw json.RawMessage) bool { return filled(raw) && choice != `"none"` })
 	o.unsupported(fieldFunctions, filled)
+	o.unsupported(fieldFunctionCall, func(raw json.RawMessage) bool { return string(raw) != `"none"` && string(raw) != `"auto"` })
 	o.unsupported(fieldAudio, filled)
 	o.unsupported(fieldModalities, func(raw json.RawMessage) bool {
 		var list []string
 		return json.Unmarshal(raw, &list) != nil || slices.ContainsFunc(list, func(m string) bool { return m != "text" })
 	})
-	o.unsupported(fieldResponseFormat, func(raw json.RawMessage) bool {
-		var format struct{ Type string }
-		return json.Unmarshal(raw, &format) != nil || format.Type != "text"
-	})
+}
+
+// reserved are the variables of a template that a request has fields for, or that are the model's.
+var reserved = []string{"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
+
+// kwargs reads the variables for the template.
+func (o *object) kwargs() map[string]json.RawMessage {
+	var kwargs map[string]json.RawMessage
+	into(o.take(fieldTemplateKwargs), &kwargs)
+	if len(kwargs) > fieldTemplateKwargs.most {
+		o.failValue(fieldTemplateKwargs, "has %d entries, the most is %d", len(kwargs), fieldTemplateKwargs.most)
+	}
+	for _, name := range slices.Sorted(maps.Keys(kwargs)) {
+		if slices.Contains(reserved, name) {
+			o.failValue(fieldTemplateKwargs, "sets %s, which is not the request's to set", name)
+		}
+	}
+	if effort := o.text(fieldEffort); effort != "" {
+		set := map[string]json.RawMessage{"reasoning_effort": encode(effort)}
+		if effort == "none" {
+			set["enable_thinking"] = encode(false)
+		}
+		maps.Copy(set, kwargs)
+		kwargs = set
+	}
+	return kwargs
+}
+
+// continues reads whether the answer continues the last message.
+func (o *object) continues(messages []chat.Message) bool {
+	continues, generates := o.boolean(fieldContinue), o.boolean(fieldGenerationPrompt)
+	switch {
+	case o.has(fieldGenerationPrompt) && continues && generates:
+		o.failValue(fieldGenerationPrompt, "cannot be true with continue_final_message")
+	case o.has(fieldGenerationPrompt) && !continues && !generates:
+		o.failValue(fieldGenerationPrompt, "can be false only with continue_final_message")
+	case continues && len(messages) > 0 && messages[len(messages)-1].Role != "assistant":
+		o.failValue(fieldContinue, "needs a last message of the role assistant, not %s", clip(messages[len(messages)-1].Role))
+	}
+	return continues
 }
 
 // messages reads the conversation.
@@ -83,21 +192,26 @@ func (o *object) messages() []chat.Message {
 	if o.has(fieldMessages) && len(list) == 0 {
 		o.failValue(fieldMessages, "must not be empty")
 	}
+	h := &history{called: map[string]bool{}}
 	messages := make([]chat.Message, len(list))
 	for i, raw := range list {
-		messages[i] = newObject(o.item(fieldMessages, i), raw, o.err).message()
+		messages[i] = newObject(o.item(fieldMessages, i), raw, o.err).message(h)
 	}
 	return messages
 }
 
-func (o *object) message() chat.Message {
+func (o *object) message(h *history) chat.Message {
 	o.require(fieldRole)
-	m := chat.Message{Role: o.text(fieldRole), Name: o.text(fieldName)}
-	o.unsupported(fieldToolCalls, filled)
-	o.unsupported(fieldFunctionCall, filled)
+	m := chat.Message{Role: o.text(fieldRole), Name: o.text(fieldName), Reasoning: o.text(fieldReasoning)}
+	o.unsupported(fieldMessageFunctionCall, filled)
 	o.unsupported(fieldMessageAudio, filled)
-	// An assistant's turn without text is one that only called a tool or refused.
-	if m.Role != "assistant" {
+	switch m.Role {
+	case "assistant": // a turn without text is one that only called a tool or refused
+		m.ToolCalls = o.calls(h)
+	case "tool":
+		m.ToolCallID = o.answered(h)
+		o.require(fieldContent)
+	default:
 		o.require(fieldContent)
 	}
 	m.Content = o.content()
@@ -115,11 +229,15 @@ func (o *object) content() string {
 	for i, part := range parts {
 		p := newObject(o.item(fieldContent, i), part, o.err)
 		p.require(fieldPartType)
-		if kind := p.text(fieldPartType); p.has(fieldPartType) && kind != "text" {
+		kind, text := p.text(fieldPartType), fieldPartText
+		switch {
+		case kind == "refusal":
+			text = fieldPartRefusal
+		case p.has(fieldPartType) && kind != "text":
 			o.fail(invalid(p.path, codeContent, "%s is of type %q; only text is supported", p.path, clip(kind)))
 		}
-		p.require(fieldPartText)
-		lines[i] = p.text(fieldPartText)
+		p.require(text)
+		lines[i] = p.text(text)
 	}
 	return strings.Join(lines, "\n")
 }

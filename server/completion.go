@@ -28,10 +28,16 @@ func (s *Server) parseCompletion(o *object) (*call, error) {
 	c.logprobs = o.has(fieldLogprobsText)
 	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldLogprobsText))
 	c.request.ScorePrompt = o.boolean(fieldEcho) && c.logprobs
+	if c.request.ScorePrompt && len(c.spans) > 0 {
+		o.failValue(fieldEcho, "with logprobs cannot be combined with spans in aim.focus, which are part of the prompt that it scores")
+	}
 	o.bestOf(c)
 	c.prompts = o.prompts(c)
 	if *o.err != nil {
 		return nil, *o.err
+	}
+	if err := c.constrain(c.form); err != nil {
+		return nil, err
 	}
 	c.wire = newTextWire(c)
 	return c, s.bound(c)

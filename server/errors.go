@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"aim/internal/chat"
+	"aim/internal/grammar"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -130,7 +131,13 @@ func asAPIError(err error) *apiError {
 		return &apiError{status: statusGone, message: "the client left", kind: typeInvalid, code: "client_gone"}
 	case errors.As(err, &decode):
 		return serverError("decode_failed", "the model failed on this request")
-	case errors.Is(err, sampler.ErrNotFinite), errors.Is(err, sampler.ErrNoCandidate), errors.Is(err, sampler.ErrRowLength):
+	case errors.Is(err, sampler.ErrNoCandidate):
+		return invalid("", "no_token_allowed", "every token is forbidden at a step of the answer, by logit_bias or the grammar together with others")
+	case errors.Is(err, grammar.ErrBudget):
+		return invalid("", "grammar_too_costly", "the grammar of the answer is so ambiguous, or its text so deep, that a token would cost more than is allowed")
+	case errors.Is(err, grammar.ErrStuck):
+		return invalid("", "grammar_stuck", "no token of the model continues the text that the grammar of the answer demands")
+	case errors.Is(err, sampler.ErrNotFinite), errors.Is(err, sampler.ErrRowLength):
 		return serverError("sampling_failed", "no token could be chosen from the model's output")
 	}
 	return serverError("internal_error", "internal error")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"aim/internal/grammar"
 	"aim/llama"
 	"aim/llama/llamatest"
 	"aim/sampler"
@@ -173,6 +174,13 @@ func TestBadFields(t *testing.T) {
 func TestBadRequests(t *testing.T) {
 	s := start(t, options{sigma: 0.5, server: Config{MaxBody: 64 << 10}})
 	message := func(m string) string { return `{"messages": [` + m + `]}` }
+	const (
+		user  = `{"role": "user", "content": "x"}`
+		tools = `"tools": [{"type": "function", "function": {"name": "f"}}]`
+	)
+	called := func(id, arguments string) string {
+		return `{"role": "assistant", "tool_calls": [{"id": "` + id + `", "type": "function", "function": {"name": "f", "arguments": ` + quote(arguments) + `}}]}`
+	}
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -209,16 +217,55 @@ func TestBadRequests(t *testing.T) {
 			400, "messages[0].content[1]", codeContent,
 		},
 		{"POST", chatPath, message(`{"role": "user", "content": [{"type": "input_audio"}]}`), 400, "messages[0].content[0]", codeContent},
-		{"POST", chatPath, message(`{"role": "tool", "content": "x"}`), 400, "messages", "invalid_messages"},
-		{"POST", chatPath, message(`{"role": "assistant", "tool_calls": [{"id": "x"}]}`), 400, "messages[0].tool_calls", codeUnsupported},
+		{"POST", chatPath, message(`{"role": "tool", "content": "x"}`), 400, "messages[0].tool_call_id", codeMissing},
+		{"POST", chatPath, message(`{"role": "tool", "content": "x", "tool_call_id": "c"}`), 400, "messages[0].tool_call_id", codeValue},
+		{"POST", chatPath, message(`{"role": "user", "content": "refuse"}`), 400, "messages", "invalid_messages"},
+		{"POST", chatPath, message(`{"role": "assistant", "tool_calls": [{"id": "x"}]}`), 400, "messages[0].tool_calls[0].function", codeMissing},
+		{"POST", chatPath, message(`{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}`), 400, "messages[0].tool_calls[0].id", codeMissing},
+		{"POST", chatPath, message(`{"role": "assistant", "tool_calls": [{"id": "x", "function": {}}]}`), 400, "messages[0].tool_calls[0].function.name", codeMissing},
+		{"POST", chatPath, message(called("x", "{") + `, ` + user), 400, "messages[0].tool_calls[0].function.arguments", codeValue},
+		{"POST", chatPath, message(called("x", "[1]") + `, ` + user), 400, "messages[0].tool_calls[0].function.arguments", codeValue},
+		{"POST", chatPath, message(called("x", "{}") + `, ` + called("x", "{}")), 400, "messages[1].tool_calls[0].id", codeValue},
+		{"POST", chatPath, message(called("x", "{}") + `, {"role": "tool", "tool_call_id": "y", "content": "z"}`), 400, "messages[1].tool_call_id", codeValue},
+		{"POST", chatPath, message(called("x", "{}") + `, {"role": "tool", "content": "z"}, {"role": "tool", "content": "z"}`), 400, "messages[2].tool_call_id", codeMissing},
+		{"POST", chatPath, message(called("x", "{}") + `, {"role": "tool", "tool_call_id": "x"}`), 400, "messages[1].content", codeMissing},
+		{"POST", chatPath, message(`{"role": "assistant", "function_call": {"name": "f"}}`), 400, "messages[0].function_call", codeUnsupported},
+		{"POST", chatPath, chatBody("x", `"continue_final_message": true`), 400, "continue_final_message", codeValue},
+		{"POST", chatPath, chatBody("x", `"add_generation_prompt": false`), 400, "add_generation_prompt", codeValue},
+		{"POST", chatPath, chatBody("x", `"continue_final_message": true, "add_generation_prompt": true`), 400, "add_generation_prompt", codeValue},
+		{"POST", chatPath, chatBody("x", `"chat_template_kwargs": {"messages": []}`), 400, "chat_template_kwargs", codeValue},
+		{"POST", chatPath, chatBody("x", `"functions": [{"name": "f"}]`), 400, "functions", codeUnsupported},
+		{"POST", chatPath, chatBody("x", `"function_call": {"name": "f"}`), 400, "function_call", codeUnsupported},
+		{"POST", chatPath, chatBody("x", `"tool_choice": "required"`), 400, "tool_choice", codeValue},
+		{"POST", chatPath, chatBody("x", tools+`, "tool_choice": {"type": "function", "function": {"name": "g"}}`), 400, "tool_choice.function.name", codeValue},
+		{"POST", chatPath, chatBody("x", tools+`, "tool_choice": {"type": "function"}`), 400, "tool_choice.function", codeMissing},
+		{"POST", chatPath, chatBody("x", tools+`, "tool_choice": {"type": "allowed_tools"}`), 400, "tool_choice.allowed_tools", codeMissing},
+		{
+			"POST", chatPath, chatBody("x", tools+`, "tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": [{"function": {"name": "g"}}]}}`),
+			400, "tool_choice.allowed_tools.tools[0].function.name", codeValue,
+		},
+		{"POST", chatPath, chatBody("x", `"tools": [{"type": "function", "function": {"name": "f g"}}]`), 400, "tools[0].function.name", codeValue},
+		{
+			"POST", chatPath, chatBody("x", `"tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "f"}}]`),
+			400, "tools[1].function.name", codeValue,
+		},
+		{"POST", chatPath, chatBody("x", `"tools": [{"type": "custom", "custom": {"name": "f"}}]`), 400, "tools[0].type", codeValue},
+		{"POST", chatPath, chatBody("x", tools+`, "grammar": "root ::= \"x\""`), 400, "grammar", codeValue},
+		{"POST", chatPath, chatBody("x", `"response_format": {"type": "json_object"}, "grammar": "root ::= \"x\""`), 400, "grammar", codeValue},
+		{"POST", chatPath, chatBody("x", `"response_format": {"type": "json_schema"}`), 400, "response_format.json_schema", codeMissing},
+		{"POST", chatPath, chatBody("x", `"response_format": {"type": "xml"}`), 400, "response_format.type", codeValue},
+		{"POST", chatPath, chatBody("x", `"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}`), 400, "response_format.json_schema.schema", codeUnsupported},
+		{"POST", textPath, `{"prompt": "x", "grammar": "root ::= ("}`, 400, "grammar", "invalid_grammar"},
+		{"POST", textPath, `{"prompt": "x", "json_schema": "{"}`, 400, "json_schema", codeValue},
+		{"POST", textPath, `{"prompt": "x", "structured_outputs": {"regex": "a*"}}`, 400, "structured_outputs.regex", codeUnsupported},
+		{"POST", textPath, `{"prompt": "x", "structured_outputs": {"grammar": "root ::= x"}}`, 400, "structured_outputs.grammar", "invalid_grammar"},
 		{"POST", chatPath, chatBody("x", `"max_tokens": 0`), 400, "max_tokens", codeValue},
 		{"POST", chatPath, chatBody("x", `"logprobs": 1`), 400, "logprobs", codeType},
 		{"POST", chatPath, chatBody("x", `"top_logprobs": 2`), 400, "top_logprobs", codeValue},
 		{"POST", chatPath, chatBody("x", `"logprobs": false, "top_logprobs": 2`), 400, "top_logprobs", codeValue},
 		{"POST", chatPath, chatBody("x", `"logprobs": true, "top_logprobs": 21`), 400, "top_logprobs", codeValue},
 		{"POST", chatPath, chatBody("x", `"logprobs": true, "top_logprobs": -1`), 400, "top_logprobs", codeValue},
-		{"POST", chatPath, chatBody("x", `"tools": [{"type": "function"}]`), 400, "tools", codeUnsupported},
-		{"POST", chatPath, chatBody("x", `"response_format": {"type": "json_object"}`), 400, "response_format", codeUnsupported},
+		{"POST", chatPath, chatBody("x", `"tools": [{"type": "function"}]`), 400, "tools[0].function", codeMissing},
 		{"POST", chatPath, chatBody("x", `"modalities": ["text", "audio"]`), 400, "modalities", codeUnsupported},
 		{"POST", chatPath, chatBody("x", `"model": "gpt-9"`), 404, "model", "model_not_found"},
 		{"POST", chatPath, chatBody("x", `"model": "fake/plain"`), 400, "model", "no_chat_template"},
@@ -273,7 +320,7 @@ func TestBadRequests(t *testing.T) {
 		chatBody(strings.Repeat("x", 510), ""):                                        {"518", "512"},
 		chatBody("x", `"model": "gpt-9"`):                                             {`"gpt-9"`},
 		chatBody("x", `"model": "fake/imposed", "aim": {"utility": {"sigma": 0.25}}`): {"0.25", "0.5", "fake/imposed"},
-		message(`{"role": "tool", "content": "x"}`):                                   {"a tool cannot begin"},
+		message(`{"role": "user", "content": "refuse"}`):                              {"refused"},
 	} {
 		for _, say := range says {
 			if got := failed(t, s.do(t, "POST", chatPath, body).body).Message; !strings.Contains(got, say) {
@@ -295,9 +342,9 @@ func TestToleratedFields(t *testing.T) {
 		chatBody("hello", `"model": "", "aim": {}, "n": 1.0, "top_k": -1, "seed": -1, "max_tokens": -1, "max_completion_tokens": 1e2`),
 		chatBody("hello", `"aim": {"utility": null, "focus": null}, "stop": [], "logit_bias": {}, "top_logprobs": 0, "logit_bias": {"1": null}`),
 		chatBody("hello", `"tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "modalities": ["text"], "functions": []`),
-		chatBody("hello", `"tools": [{"type": "function"}], "tool_choice": "none"`),
+		chatBody("hello", `"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"`),
 		chatBody("hello", `"repeat_last_n": 0, "repeat_penalty": 10, "top_p": 0, "min_p": 1, "temperature": 0`),
-		chatBody("hello", `"store": true, "metadata": {"a": "b"}, "cache_prompt": true, "parallel_tool_calls": false, "reasoning_effort": "low"`),
+		chatBody("hello", `"store": true, "metadata": {"a": "b"}, "cache_prompt": true, "parallel_tool_calls": false, "reasoning_effort": "low", "grammar": ""`),
 	} {
 		if got := s.do(t, "POST", chatPath, body).text(t); got != "Hello, world!" {
 			t.Errorf("%s: %q", body, got)
@@ -310,7 +357,7 @@ func TestToleratedFields(t *testing.T) {
 		}
 	}
 	eventually(t, "ignored fields are told at debug level", func() bool {
-		return strings.Contains(s.log.String(), `"fields":["cache_prompt","metadata","parallel_tool_calls","reasoning_effort","store"]`)
+		return strings.Contains(s.log.String(), `"fields":["cache_prompt","metadata","store"]`)
 	})
 }
 
@@ -324,7 +371,9 @@ func TestErrorTable(t *testing.T) {
 	}{
 		{wrap(&llama.DecodeError{Err: llama.ErrCacheFull}), 500, "decode_failed"},
 		{wrap(sampler.ErrNotFinite), 500, "sampling_failed"},
-		{wrap(sampler.ErrNoCandidate), 500, "sampling_failed"},
+		{wrap(sampler.ErrNoCandidate), 400, "no_token_allowed"},
+		{wrap(grammar.ErrBudget), 400, "grammar_too_costly"},
+		{wrap(grammar.ErrStuck), 400, "grammar_stuck"},
 		{wrap(llama.ErrInternal), 500, "internal_error"},
 		{wrap(llama.ErrBusy), 429, "rate_limit_exceeded"},
 		{wrap(llama.ErrClosed), 503, "shutting_down"},

@@ -35,22 +35,47 @@ const (
 	// maxBreakers bounds the texts that end a repetition, maxBreaker the bytes of one.
 	maxBreakers = 64
 	maxBreaker  = 40
+	// maxGrammar bounds the bytes of a grammar, maxAlternatives the texts of a choice and maxAlternative the bytes of one.
+	maxGrammar      = 1 << 16
+	maxAlternatives = 1 << 10
+	maxAlternative  = 1 << 12
+	// maxTools bounds the tools of a request and the calls of a message, maxToolName the bytes of a name and maxCallID those of an id.
+	maxTools    = 128
+	maxToolName = 64
+	maxCallID   = 256
+	// maxKwargs bounds the variables for a template.
+	maxKwargs = 64
 )
 
 // The objects of requests.
 var (
-	bodyFields          = &group{}
-	streamOptionsFields = &group{name: "StreamOptions", path: "stream_options"}
-	messageFields       = &group{name: "Message", path: "messages[]"}
-	partFields          = &group{name: "ContentPart", path: "messages[].content[]"}
-	extensionsFields    = &group{name: "Aim", path: "aim", closed: true}
-	utilityFields       = &group{name: "Utility", path: "aim.utility", closed: true}
-	reportOptionsFields = &group{name: "ReportOptions", path: "aim.report", closed: true}
-	focusFields         = &group{name: "Focus", path: "aim.focus[]", closed: true}
+	bodyFields           = &group{}
+	streamOptionsFields  = &group{name: "StreamOptions", path: "stream_options"}
+	messageFields        = &group{name: "Message", path: "messages[]"}
+	partFields           = &group{name: "ContentPart", path: "messages[].content[]"}
+	toolCallFields       = &group{name: "ToolCall", path: "messages[].tool_calls[]"}
+	calledFields         = &group{name: "CalledFunction", path: "messages[].tool_calls[].function"}
+	formatFields         = &group{name: "ResponseFormat", path: "response_format"}
+	formatSchemaFields   = &group{name: "SchemaFormat", path: "response_format.json_schema"}
+	structuredFields     = &group{name: "StructuredOutputs", path: "structured_outputs"}
+	toolFields           = &group{name: "Tool", path: "tools[]"}
+	functionFields       = &group{name: "Function", path: "tools[].function"}
+	choiceFields         = &group{name: "ToolChoice", path: "tool_choice"}
+	choiceFunctionFields = &group{name: "NamedFunction", path: "tool_choice.function"}
+	allowedFields        = &group{name: "AllowedTools", path: "tool_choice.allowed_tools"}
+	allowedToolFields    = &group{name: "AllowedTool", path: "tool_choice.allowed_tools.tools[]"}
+	extensionsFields     = &group{name: "Aim", path: "aim", closed: true}
+	utilityFields        = &group{name: "Utility", path: "aim.utility", closed: true}
+	reportOptionsFields  = &group{name: "ReportOptions", path: "aim.report", closed: true}
+	focusFields          = &group{name: "Focus", path: "aim.focus[]", closed: true}
 )
 
 // groups are all of them but the body, as docs show them.
-var groups = []*group{streamOptionsFields, messageFields, partFields, extensionsFields, utilityFields, reportOptionsFields, focusFields}
+var groups = []*group{
+	streamOptionsFields, messageFields, partFields, toolCallFields, calledFields, formatFields, formatSchemaFields, structuredFields,
+	toolFields, functionFields, choiceFields, choiceFunctionFields, allowedFields, allowedToolFields,
+	extensionsFields, utilityFields, reportOptionsFields, focusFields,
+}
 
 // What to answer.
 var (
@@ -245,23 +270,177 @@ var (
 	})
 )
 
-// What the answer must look like, and what Aim cannot give.
+// What the answer must look like.
 var (
 	fieldResponseFormat = bodyFields.declare(field{
-		name: "response_format", in: inChat, types: isObject, absent: "text",
-		doc: "Only {\"type\": \"text\"}.",
+		name: "response_format", in: inBoth, types: isObject, of: formatFields, absent: "text",
+		doc: "The form of the answer.",
 	})
+	fieldFormatType = formatFields.declare(field{
+		name: "type", types: isString, required: true, enum: []string{"text", "json_object", "json_schema"},
+		doc: "Free text, a JSON object, or what a schema allows.",
+	})
+	fieldFormatSchema = formatFields.declare(field{
+		name: "json_schema", types: isObject, of: formatSchemaFields, absent: "an error with that type",
+		doc: "The schema.",
+	})
+	fieldSchemaName = formatSchemaFields.declare(field{
+		name: "name", types: isString, absent: "none",
+		doc: "Read by nobody.",
+	})
+	fieldSchemaDescription = formatSchemaFields.declare(field{
+		name: "description", types: isString, absent: "none",
+		doc: "Read by nobody.",
+	})
+	fieldSchemaStrict = formatSchemaFields.declare(field{
+		name: "strict", types: isBoolean, def: false,
+		doc: "Schemas always hold, whatever this says.",
+	})
+	fieldSchema = formatSchemaFields.declare(field{
+		name: "schema", types: isObject | isBoolean, absent: "any JSON object",
+		doc: "A JSON schema; a keyword that is not supported is an error that names it.",
+	})
+	fieldFormatObject = formatFields.declare(field{
+		name: "schema", types: isObject | isBoolean, absent: "any JSON object",
+		doc: "With json_object: a JSON schema.",
+	})
+	fieldGrammar = bodyFields.declare(field{
+		name: "grammar", aliases: []string{"guided_grammar"}, in: inBoth, types: isString, mostBytes: maxGrammar, absent: "none",
+		doc: "A grammar of the answer, in GBNF.",
+	})
+	fieldJSONSchema = bodyFields.declare(field{
+		name: "json_schema", aliases: []string{"guided_json"}, in: inBoth, types: isObject | isBoolean | isString, absent: "none",
+		doc: "A JSON schema of the answer, as an object or its text.",
+	})
+	fieldStructured = bodyFields.declare(field{
+		name: "structured_outputs", in: inBoth, types: isObject, of: structuredFields, absent: "none",
+		doc: "One of the following.",
+	})
+	fieldStructuredJSON = structuredFields.declare(field{
+		name: "json", types: isObject | isBoolean | isString, absent: "none",
+		doc: "A JSON schema.",
+	})
+	fieldStructuredObject = structuredFields.declare(field{
+		name: "json_object", types: isBoolean, def: false,
+		doc: "Any JSON object.",
+	})
+	fieldStructuredChoice = structuredFields.declare(field{
+		name: "choice", types: isArray, most: maxAlternatives, items: &field{types: isString, mostBytes: maxAlternative}, absent: "none",
+		doc: "The answers that there may be.",
+	})
+	fieldStructuredGrammar = structuredFields.declare(field{
+		name: "grammar", types: isString, mostBytes: maxGrammar, absent: "none",
+		doc: "A grammar in GBNF.",
+	})
+	fieldStructuredRegex = structuredFields.declare(field{
+		name: "regex", types: isString, absent: "none",
+		doc: "Not supported.",
+	})
+)
+
+// Tools.
+var (
 	fieldTools = bodyFields.declare(field{
-		name: "tools", in: inChat, types: isArray, absent: "none",
-		doc: "Not supported, unless tool_choice is none.",
+		name: "tools", in: inChat, types: isArray, most: maxTools, items: &field{types: isObject, of: toolFields}, absent: "none",
+		doc: "Functions that the model may call.",
+	})
+	fieldToolType = toolFields.declare(field{
+		name: "type", types: isString, required: true, enum: []string{"function"},
+		doc: "What it is.",
+	})
+	fieldToolFunction = toolFields.declare(field{
+		name: "function", types: isObject, of: functionFields, required: true,
+		doc: "The function.",
+	})
+	fieldFunctionName = functionFields.declare(field{
+		name: "name", types: isString, required: true, mostBytes: maxToolName,
+		doc: "Letters, digits, _, -, . and :; each name once.",
+	})
+	fieldFunctionDescription = functionFields.declare(field{
+		name: "description", types: isString, absent: "none",
+		doc: "What it does; the template shows it to the model.",
+	})
+	fieldFunctionParameters = functionFields.declare(field{
+		name: "parameters", types: isObject, absent: "an object without members",
+		doc: "A JSON schema of its arguments. Calls that tool_choice forces hold to it.",
+	})
+	fieldFunctionStrict = functionFields.declare(field{
+		name: "strict", types: isBoolean, def: false,
+		doc: "Calls that are forced are always strict, others never.",
 	})
 	fieldToolChoice = bodyFields.declare(field{
-		name: "tool_choice", in: inChat, types: isString | isObject, absent: "none",
-		doc: "Only none.",
+		name: "tool_choice", in: inChat, types: isString | isObject, enum: []string{"none", "auto", "required"}, of: choiceFields,
+		absent: "auto where there are tools",
+		doc:    "Whether to call tools: none, auto, required, or an object that names one or says which are allowed.",
 	})
+	fieldChoiceType = choiceFields.declare(field{
+		name: "type", types: isString, required: true, enum: []string{"function", "allowed_tools"},
+		doc: "What the object is.",
+	})
+	fieldChoiceFunction = choiceFields.declare(field{
+		name: "function", types: isObject, of: choiceFunctionFields, absent: "an error with that type",
+		doc: "The function to call.",
+	})
+	fieldChoiceName = choiceFunctionFields.declare(field{
+		name: "name", types: isString, required: true,
+		doc: "Its name.",
+	})
+	fieldChoiceAllowed = choiceFields.declare(field{
+		name: "allowed_tools", types: isObject, of: allowedFields, absent: "an error with that type",
+		doc: "The tools to choose from.",
+	})
+	fieldAllowedMode = allowedFields.declare(field{
+		name: "mode", types: isString, enum: []string{"auto", "required"}, def: "auto",
+		doc: "Whether one of them must be called.",
+	})
+	fieldAllowedTools = allowedFields.declare(field{
+		name: "tools", types: isArray, required: true, most: maxTools, items: &field{types: isObject, of: allowedToolFields},
+		doc: "Those of tools that may be called.",
+	})
+	fieldAllowedFunction = allowedToolFields.declare(field{
+		name: "function", types: isObject, of: choiceFunctionFields, required: true,
+		doc: "One of the functions.",
+	})
+	fieldParallel = bodyFields.declare(field{
+		name: "parallel_tool_calls", in: inChat, types: isBoolean, def: true,
+		doc: "Whether an answer may have several calls.",
+	})
+)
+
+// How the template is rendered, and what becomes of reasoning.
+var (
+	fieldTemplateKwargs = bodyFields.declare(field{
+		name: "chat_template_kwargs", in: inChat, types: isObject, most: maxKwargs, absent: "none",
+		doc: "Further variables of the chat template, such as enable_thinking.",
+	})
+	fieldEffort = bodyFields.declare(field{
+		name: "reasoning_effort", in: inChat, types: isString, enum: []string{"none", "minimal", "low", "medium", "high", "xhigh"},
+		absent: "that of the template",
+		doc:    "The variable reasoning_effort of the chat template; none also sets enable_thinking to false.",
+	})
+	fieldReasoningFormat = bodyFields.declare(field{
+		name: "reasoning_format", in: inChat, types: isString, enum: []string{"none", "auto", "deepseek"}, def: "auto",
+		doc: "none leaves thoughts in content, deepseek puts them into reasoning_content; auto does so where the template knows of thoughts.",
+	})
+	fieldContinue = bodyFields.declare(field{
+		name: "continue_final_message", in: inChat, types: isBoolean, def: false,
+		doc: "Continue the last message, an assistant's, instead of answering it. The answer has only what is new.",
+	})
+	fieldGenerationPrompt = bodyFields.declare(field{
+		name: "add_generation_prompt", in: inChat, types: isBoolean, absent: "true unless continue_final_message",
+		doc: "May be false only with continue_final_message, and true only without.",
+	})
+)
+
+// What Aim cannot give.
+var (
 	fieldFunctions = bodyFields.declare(field{
 		name: "functions", in: inChat, types: isArray, absent: "none",
-		doc: "Not supported.",
+		doc: "Not supported; tools took its place.",
+	})
+	fieldFunctionCall = bodyFields.declare(field{
+		name: "function_call", in: inChat, types: isString | isObject, absent: "none",
+		doc: "Not supported but for none and auto; tool_choice took its place.",
 	})
 	fieldAudio = bodyFields.declare(field{
 		name: "audio", in: inChat, types: isObject, absent: "none",
@@ -287,13 +466,21 @@ var (
 		name: "name", types: isString, absent: "none",
 		doc: "Tells participants of one role apart, where the template does.",
 	})
-	fieldToolCalls = messageFields.declare(field{
-		name: "tool_calls", types: isArray, absent: "none",
-		doc: "Not supported.",
+	fieldReasoning = messageFields.declare(field{
+		name: "reasoning_content", aliases: []string{"reasoning"}, types: isString, absent: "none",
+		doc: "What an assistant thought.",
 	})
-	fieldFunctionCall = messageFields.declare(field{
+	fieldToolCalls = messageFields.declare(field{
+		name: "tool_calls", types: isArray, most: maxTools, items: &field{types: isObject, of: toolCallFields}, absent: "none",
+		doc: "An assistant's calls of tools.",
+	})
+	fieldToolCallID = messageFields.declare(field{
+		name: "tool_call_id", types: isString, absent: "the first call without an answer",
+		doc: "The call that a tool's message answers.",
+	})
+	fieldMessageFunctionCall = messageFields.declare(field{
 		name: "function_call", types: isObject, absent: "none",
-		doc: "Not supported.",
+		doc: "Not supported; tool_calls took its place.",
 	})
 	fieldMessageAudio = messageFields.declare(field{
 		name: "audio", types: isObject, absent: "none",
@@ -301,11 +488,35 @@ var (
 	})
 	fieldPartType = partFields.declare(field{
 		name: "type", types: isString, required: true,
-		doc: "\"text\"; others are refused.",
+		doc: "\"text\", or \"refusal\" of an assistant; others are refused with the code unsupported_content.",
 	})
 	fieldPartText = partFields.declare(field{
-		name: "text", types: isString, required: true,
+		name: "text", types: isString, absent: "an error with that type",
 		doc: "The text.",
+	})
+	fieldPartRefusal = partFields.declare(field{
+		name: "refusal", types: isString, absent: "an error with that type",
+		doc: "What an assistant said instead.",
+	})
+	fieldCallID = toolCallFields.declare(field{
+		name: "id", types: isString, required: true, mostBytes: maxCallID,
+		doc: "What the answer of the tool names; each once.",
+	})
+	fieldCallType = toolCallFields.declare(field{
+		name: "type", types: isString, enum: []string{"function"}, def: "function",
+		doc: "What is called.",
+	})
+	fieldCallFunction = toolCallFields.declare(field{
+		name: "function", types: isObject, of: calledFields, required: true,
+		doc: "The call.",
+	})
+	fieldCalledName = calledFields.declare(field{
+		name: "name", types: isString, required: true,
+		doc: "The function's name.",
+	})
+	fieldCalledArguments = calledFields.declare(field{
+		name: "arguments", types: isString | isObject, absent: "{}",
+		doc: "A JSON object, as text or as it is.",
 	})
 )
 

@@ -90,6 +90,9 @@ func (s *Server) produce(ctx context.Context, e *llama.Engine, req llama.Request
 		}
 	}()
 	for d, err := range e.Generate(ctx, req) {
+		if err == nil && d.Finish != "" {
+			err = maskError(req.Params.Mask)
+		}
 		put(d, err)
 		if err != nil || d.Finish != "" {
 			return

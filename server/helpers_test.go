@@ -27,7 +27,7 @@ var fake = llamatest.New()
 // The template of the tests ends a prompt with a control token, which is the marker of the fake's answers.
 const (
 	marker   = "<|ctl|>"
-	template = `{% for m in messages %}{% if m.role == 'tool' and loop.first %}{{ raise_exception('a tool cannot begin') }}{% endif %}` +
+	template = `{% for m in messages %}{% if m.content == 'refuse' %}{{ raise_exception('refused') }}{% endif %}` +
 		`[{{ m.role }}{{ '/' + m.name if m.name }}]{{ m.content }}{% endfor %}<|ctl|>`
 )
 
@@ -45,6 +45,7 @@ var answers = map[string]string{
 // options are what a test changes about its server.
 type options struct {
 	engine  llama.Config
+	model   llama.Model // default fake
 	decoder llamatest.Options
 	server  Config
 	// sigma, or level, is imposed on the second model; dial is that of both.
@@ -74,7 +75,10 @@ func start(t testing.TB, o options) *site {
 	if o.decoder.Say == nil {
 		o.decoder.Say = llamatest.Say(fake, marker, answers)
 	}
-	engine := llama.New(fake, llamatest.NewDecoder(fake, o.decoder), o.engine)
+	if o.model == nil {
+		o.model = fake
+	}
+	engine := llama.New(o.model, llamatest.NewDecoder(fake, o.decoder), o.engine)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // buffered: Run's result is there whether or not anybody waits for it
 	go func() { ended <- engine.Run(ctx) }()

@@ -159,12 +159,18 @@ func (d *document) field(f *field) schema {
 // nullable is s for an object whose members a schema of its own describes.
 func nullable(s, object schema) schema {
 	others := []any{}
-	for _, name := range s["type"].([]string) {
+	names, _ := s["type"].([]string)
+	for _, name := range names {
+		one := schema{"type": name}
+		if enum, ok := s["enum"]; ok && name == "string" {
+			one["enum"] = enum
+		}
 		if name != "object" {
-			others = append(others, schema{"type": name})
+			others = append(others, one)
 		}
 	}
 	delete(s, "type")
+	delete(s, "enum")
 	s["anyOf"] = append([]any{object}, others...)
 	return s
 }

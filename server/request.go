@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 
+	"aim/internal/grammar"
+	"aim/internal/toolcall"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -33,6 +35,14 @@ type call struct {
 	spans []span
 	// banned are the tokens that no answer may have.
 	banned []sampler.Token
+	// tools are those that an answer may call, and form is what it must look like otherwise; grammar is what comes of them,
+	// nil where an answer is free.
+	tools   toolset
+	form    form
+	grammar *grammar.Grammar
+	// parsed says that answers are read with parser, and thinking that they begin inside of reasoning.
+	parsed, thinking bool
+	parser           toolcall.Options
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -66,6 +76,7 @@ func (s *Server) common(o *object) (*call, error) {
 	c.usage = o.includeUsage(c.stream)
 	c.request.Stop = o.stop()
 	c.request.Params = o.sampling(m)
+	c.form = o.form(m)
 	c.request.Params.Bias, c.banned = o.bias(m.Engine.Model())
 	x := o.extension(m.Engine.Model(), m.Engine.Lexicon())
 	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
@@ -111,7 +122,7 @@ func (s *Server) bound(c *call) error {
 	}
 	// The engine says so too, but of several prompts only when others may already have been answered.
 	for _, p := range c.prompts {
-		if len(p.tokens) >= cfg.Context {
+		if n := len(p.tokens); n > cfg.Context || n == cfg.Context && !c.request.NoAnswer {
 			return &llama.TooLongError{Prompt: len(p.tokens), Context: cfg.Context}
 		}
 	}
@@ -197,7 +208,12 @@ func (c *call) best(answers []*answer) ([]*answer, []int) {
 }
 
 // reader reads the text of a choice.
-func (c *call) reader() reader { return plain{} }
+func (c *call) reader() reader {
+	if !c.parsed {
+		return plain{}
+	}
+	return parsing{toolcall.NewParser(c.parser, func() string { return newID("call_") })}
+}
 
 // promptTokens counts each prompt once, however many choices answer it.
 func (c *call) promptTokens() (n int) {

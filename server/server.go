@@ -87,6 +87,8 @@ type served struct {
 	Model
 	fingerprint string
 	breakers    breakers
+	// words are those of the engine, for grammars.
+	words *vocabularies
 }
 
 // New returns a Server over engines that run elsewhere.
@@ -111,8 +113,12 @@ func New(cfg Config) *Server {
 	if s.patience == 0 {
 		s.patience = time.Minute
 	}
+	words := map[*llama.Engine]*vocabularies{}
 	for _, m := range cfg.Models {
-		s.models = append(s.models, &served{Model: m, fingerprint: fingerprint(m)})
+		if words[m.Engine] == nil {
+			words[m.Engine] = newVocabularies(m.Engine.Model())
+		}
+		s.models = append(s.models, &served{Model: m, fingerprint: fingerprint(m), words: words[m.Engine]})
 		size := m.Engine.Config()
 		s.gates[m.Engine] = &gate{free: size.Slots + size.Queue}
 	}

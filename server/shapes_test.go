@@ -212,7 +212,8 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	all := `{"messages": [{"role": "system", "content": "s"}, {"role": "developer", "content": "d"},
-		{"role": "user", "content": "u", "name": "Ann"}, {"role": "assistant", "content": null}, {"role": "assistant"},
+		{"role": "user", "content": "u", "name": "Ann"}, {"role": "assistant", "content": null},
+		{"role": "assistant", "tool_calls": [{"id": "x", "type": "function", "function": {"name": "f", "arguments": ""}}]},
 		{"role": "tool", "content": "hello", "tool_call_id": "x"}]}`
 	r := s.do(t, "POST", chatPath, all)
 	if got := r.text(t); got != "Hello, world!" {

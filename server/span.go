@@ -89,9 +89,9 @@ func (s span) twin(m llama.Model, without []sampler.Token) (twin sampler.Span) {
 }
 
 // chatSpans makes the twins of a conversation: what the template makes of it without each span.
-func (c *call) chatSpans(messages []chat.Message) (twins []sampler.Span, err error) {
-	texts := make([]string, len(messages))
-	for i, m := range messages {
+func (c *call) chatSpans(d dialogue) (twins []sampler.Span, err error) {
+	texts := make([]string, len(d.messages))
+	for i, m := range d.messages {
 		texts[i] = m.Content
 	}
 	for _, s := range c.spans {
@@ -102,11 +102,11 @@ func (c *call) chatSpans(messages []chat.Message) (twins []sampler.Span, err err
 		if s.strength == 0 {
 			continue
 		}
-		without := append([]chat.Message{}, messages...)
+		without := append([]chat.Message{}, d.messages...)
 		for i := range without {
 			without[i].Content = rest[i]
 		}
-		tokens, err := c.conversation(without)
+		tokens, _, err := c.conversation(d, without)
 		if err != nil {
 			return nil, err
 		}

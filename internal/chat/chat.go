@@ -66,6 +66,7 @@ type Options struct {
 // Template is a compiled chat template. It is safe for concurrent use.
 type Template struct {
 	jinja    *jinja.Template
+	source   string
 	bos, eos string
 	guard    *guard
 	// developer says that the template knows the role of this name.
@@ -98,6 +99,7 @@ func Compile(source string, o Options) (t *Template, err error) {
 	}
 	return &Template{
 		jinja:     compiled,
+		source:    source,
 		bos:       o.BOS,
 		eos:       o.EOS,
 		guard:     newGuard(o.Specials, source),
@@ -105,6 +107,9 @@ func Compile(source string, o Options) (t *Template, err error) {
 		now:       time.Now,
 	}, nil
 }
+
+// Source is the text of the template.
+func (t *Template) Source() string { return t.source }
 
 // Render returns the prompt that asks for the assistant's next turn. All errors are a [TemplateError].
 func (t *Template) Render(c Conversation) ([]llama.Part, error) {
