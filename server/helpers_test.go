@@ -46,6 +46,8 @@ var answers = map[string]string{
 type options struct {
 	engine  llama.Config
 	model   llama.Model // default fake
+	// template is that of the first two models; default template.
+	template string
 	decoder llamatest.Options
 	server  Config
 	// sigma, or level, is imposed on the second model; dial is that of both.
@@ -83,7 +85,10 @@ func start(t testing.TB, o options) *site {
 	ended := make(chan error, 1) // buffered: Run's result is there whether or not anybody waits for it
 	go func() { ended <- engine.Run(ctx) }()
 
-	tmpl, err := chat.Compile(template, chat.Options{Specials: []string{"<|bos|>", "<|end|>", "<|ctl|>"}})
+	if o.template == "" {
+		o.template = template
+	}
+	tmpl, err := chat.Compile(o.template, chat.Options{Specials: []string{"<|bos|>", "<|end|>", "<|ctl|>"}})
 	if err != nil {
 		t.Fatal(err)
 	}
