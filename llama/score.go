@@ -84,8 +84,8 @@ func (seq *sequence) score(st *step) error {
 }
 
 // silence is the whole answer to a request that needs no decode.
-func (seq *sequence) silence() (Delta, error) {
-	return Delta{Prompt: seq.take(), Finish: FinishLength, Usage: seq.usage}, nil
+func (seq *sequence) silence() Delta {
+	return Delta{Prompt: seq.take(), Finish: FinishLength, Usage: seq.usage}
 }
 
 // clock tells how long a request took. Its times are monotonic; those that have not come are zero.
