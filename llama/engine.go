@@ -170,7 +170,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Delta, error
 		ctx, leave := context.WithCancel(ctx)
 		defer leave()
 		seq, err := e.newSequence(ctx, r)
-		if err == nil && r.NoAnswer && seq.toScore == 0 {
+		if err == nil && seq.mute && seq.toScore == 0 && !e.closed.Load() {
 			yield(seq.silence(), nil)
 			return
 		}
