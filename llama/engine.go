@@ -170,8 +170,8 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Delta, error
 		ctx, leave := context.WithCancel(ctx)
 		defer leave()
 		seq, err := e.newSequence(ctx, r)
-		if err == nil && r.NoAnswer && seq.toScore == 0 {
-			yield(seq.silence())
+		if err == nil && seq.mute && seq.toScore == 0 && !e.closed.Load() {
+			yield(seq.silence(), nil)
 			return
 		}
 		if err == nil {
@@ -234,7 +234,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 		return nil, err
 	}
 	room := e.cfg.Context - longest(&r)
-	if room < 1 && !(r.NoAnswer && room == 0) {
+	if room < 0 || room == 0 && !r.NoAnswer {
 		return nil, &TooLongError{Prompt: len(r.Prompt), Context: e.cfg.Context}
 	}
 	if r.MaxTokens < 0 {

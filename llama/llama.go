@@ -101,10 +101,12 @@ type Request struct {
 	Params sampler.Params
 	// MaxTokens bounds the answer; 0 lets it run to the end of the context.
 	MaxTokens int
-	// NoAnswer asks for nothing but what is told about the prompt: no token is chosen, and MaxTokens does not matter.
+	// NoAnswer asks for nothing but what is told about the prompt: no token is chosen, and MaxTokens does not matter. The prompt may be
+	// as long as the context, and the finish is [FinishLength].
 	NoAnswer bool
-	// ScorePrompt asks for the log-probabilities of the prompt's tokens, as Params.Logprobs and Params.TopLogprobs say; see
-	// [Delta.Prompt].
+	// ScorePrompt asks for the log-probabilities of the prompt's tokens, as Params.Logprobs, which must be true, and Params.TopLogprobs
+	// say; see [Delta.Prompt]. Each is what the token would have as the first of an answer to those before it, modulated like one, but
+	// without Params.Mask, MinTokens and IgnoreEnd, which are about an answer alone. Params.Spans must be empty.
 	ScorePrompt bool
 	// ShowControl makes the spelling of control tokens part of the answer's text, but for those that end it: for those who parse it.
 	ShowControl bool

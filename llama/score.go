@@ -78,14 +78,14 @@ func (seq *sequence) score(st *step) error {
 	st.delta.Prompt = seq.take()
 	if seq.mute && seq.scored == seq.toScore {
 		seq.clock.token(&seq.usage)
-		st.delta.Finish, st.delta.Usage = FinishLength, seq.usage
+		st.delta.Finish, st.delta.Usage, st.delta.Report = FinishLength, seq.usage, seq.finalReport()
 	}
 	return nil
 }
 
 // silence is the whole answer to a request that needs no decode.
-func (seq *sequence) silence() (Delta, error) {
-	return Delta{Prompt: seq.take(), Finish: FinishLength, Usage: seq.usage}, nil
+func (seq *sequence) silence() Delta {
+	return Delta{Prompt: seq.take(), Finish: FinishLength, Usage: seq.usage, Report: seq.finalReport()}
 }
 
 // clock tells how long a request took. Its times are monotonic; those that have not come are zero.

@@ -124,10 +124,26 @@ func TestNoAnswer(t *testing.T) {
 	if decodes != 1 {
 		t.Errorf("%d decodes for what needs none", decodes-1)
 	}
+	r.Params.Report = true
+	for _, n := range []int{1, 3} {
+		r.Prompt, r.ScorePrompt = prompt[:n], true
+		for d, err := range e.Generate(t.Context(), r) {
+			if err != nil || d.Report == nil || d.Report.Steps != 0 || d.Counts.Steps != 0 {
+				t.Errorf("a prompt of %d: report %+v, counts %+v, error %v", n, d.Report, d.Counts, err)
+			}
+		}
+	}
 	r.Prompt = append(prompt, 'f')
 	var long *llama.TooLongError
 	if res := generate(t.Context(), e, r); !errors.As(res.err, &long) {
 		t.Errorf("longer than the context: %v", res.err)
+	}
+	e.Close()
+	for _, n := range []int{1, 3} {
+		r.Prompt = prompt[:n]
+		if res := generate(t.Context(), e, r); !errors.Is(res.err, llama.ErrClosed) {
+			t.Errorf("after the end: %v", res.err)
+		}
 	}
 }
 

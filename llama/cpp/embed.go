@@ -128,6 +128,7 @@ func (m *Model) pooling(p Pooling) (C.enum_llama_pooling_type, error) {
 		return C.LLAMA_POOLING_TYPE_CLS, nil
 	case PoolingLast:
 		return C.LLAMA_POOLING_TYPE_LAST, nil
+	case PoolingModel:
 	}
 	said, err := strconv.Atoi(m.meta(m.meta("general.architecture") + ".pooling_type"))
 	if err != nil || said == C.LLAMA_POOLING_TYPE_NONE {

@@ -25,6 +25,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("tokenize round trip", s.roundTrip)
 	t.Run("special tokens only in trusted text", s.provenance)
 	t.Run("tokens outside the vocabulary", s.outside)
+	t.Run("infill", s.infill)
 	t.Run("logits where asked", s.logitsWhereAsked)
 	t.Run("tolerance tells histories apart", s.tolerance)
 	t.Run("rows one by one equal a whole prompt", s.chunks)
@@ -96,6 +97,30 @@ func (s suite) outside(t *testing.T) {
 		if k := s.Model.Kind(tok); k != llama.Normal {
 			t.Errorf("token %d has kind %d", tok, k)
 		}
+	}
+}
+
+// infill: both sides are there as plain text, each after a control token, and another one asks for what is missing.
+func (s suite) infill(t *testing.T) {
+	filler, ok := s.Model.(llama.Infiller)
+	if !ok {
+		t.Skip("this model says nothing about gaps")
+	}
+	prefix, suffix := "a"+string(s.Model.Piece(s.end(t))), "z"
+	got, err := filler.Infill(prefix, suffix)
+	if errors.Is(err, llama.ErrUnsupported) {
+		t.Skip("this model has no tokens for gaps")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	var sides []byte
+	for _, tok := range got {
+		if s.Model.Kind(tok) == llama.Normal {
+			sides = append(sides, s.Model.Piece(tok)...)
+		}
+	}
+	if last := got[len(got)-1]; string(bytes.ReplaceAll(sides, []byte(" "), nil)) != prefix+suffix || s.Model.Kind(last) != llama.Control {
+		t.Errorf("a gap between %q and %q is %v, which reads %q", prefix, suffix, got, sides)
 	}
 }
 

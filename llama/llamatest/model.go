@@ -23,7 +23,10 @@ var words = []string{" water", "water", " Water", "Water", " river", " the", " a
 // Model is a byte-level language model of a few hundred tokens. It implements [llama.Model].
 type Model struct{ pieces [][]byte }
 
-var _ llama.Model = (*Model)(nil)
+var (
+	_ llama.Model    = (*Model)(nil)
+	_ llama.Infiller = (*Model)(nil)
+)
 
 // New returns the fake model.
 func New() *Model {
@@ -77,6 +80,19 @@ func (m *Model) Tokenize(parts []llama.Part, special bool) ([]sampler.Token, err
 		tokens = append([]sampler.Token{BOS}, tokens...)
 	}
 	return tokens, nil
+}
+
+// Infill implements [llama.Infiller]: its one control token stands before the prefix, before the suffix and at the end.
+func (m *Model) Infill(prefix, suffix string) ([]sampler.Token, error) {
+	prompt := []sampler.Token{BOS}
+	for _, text := range []string{prefix, suffix} {
+		tokens, err := m.Tokenize([]llama.Part{{Text: text}}, false)
+		if err != nil {
+			return nil, err
+		}
+		prompt = append(append(prompt, Control), tokens...)
+	}
+	return append(prompt, Control), nil
 }
 
 func (m *Model) longest(text string, from sampler.Token) sampler.Token {
