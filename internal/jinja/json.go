@@ -227,3 +227,15 @@ func jsonQuote(s string, ascii bool) string {
 	b.WriteByte('"')
 	return b.String()
 }
+
+// QuoteJSON is a JSON string as Python writes it, with ensure_ascii off.
+func QuoteJSON(s string) string { return jsonQuote(s, false) }
+
+// CompactJSON is a JSON text without white space between its tokens, with the order of its keys; what is no JSON stays as it is.
+func CompactJSON(text []byte) string {
+	var b bytes.Buffer
+	if json.Compact(&b, text) != nil {
+		return string(text)
+	}
+	return b.String()
+}
