@@ -7,21 +7,16 @@ import (
 
 // getAttr is `v.id`: an attribute, or else an item.
 func (in *interp) getAttr(v Value, id string) Value {
-	if u, ok := v.(*Undefined); ok {
-		if len(id) >= 2 && id[:2] == "__" {
-			return undefined("'%s' has no attribute '%s'", describe(v), id)
-		}
+	if u, ok := v.(*Undefined); ok && !dunders[id] {
 		u.fail()
 	}
 	if a := in.attr(v, id); a != nil {
 		return a
 	}
-	switch v := v.(type) {
-	case *Dict:
-		if item, ok := v.byName(id); ok {
+	if d, ok := v.(*Dict); ok {
+		if item, ok := d.byName(id); ok {
 			return item
 		}
-	case *cycler, *joiner:
 	}
 	return noAttr(v, id)
 }
@@ -121,7 +116,7 @@ func byteOffset(s string, i int) int {
 func (in *interp) slice(v Value, sl *sliceValue) Value {
 	n, ok := length(v)
 	if !ok {
-		return nil
+		fail(TypeError, "'%s' object is not subscriptable", typeName(v))
 	}
 	pick := func(items []Value) []Value {
 		from, to, step := sl.indices(n)
@@ -149,6 +144,7 @@ func (in *interp) slice(v Value, sl *sliceValue) Value {
 		}
 		return &rangeValue{v.start + int64(from)*v.step, v.start + int64(to)*v.step, v.step * int64(step), int64(count)}
 	}
+	fail(TypeError, "'%s' object cannot be sliced", typeName(v))
 	return nil
 }
 

@@ -56,7 +56,7 @@ func initTests() {
 		"number":    is("number", isNumber),
 		"sequence": is("sequence", func(v Value) bool {
 			switch v.(type) {
-			case *Str, *List, *Tuple, *Dict, *rangeValue:
+			case *Str, *List, *Tuple, *Dict, *rangeValue, *Undefined:
 				return true
 			}
 			return false
@@ -95,7 +95,7 @@ var globals map[string]Value
 
 func initGlobals() {
 	global := func(name string, f func(in *interp, a args) Value) { globals[name] = &Func{name: name, call: f} }
-	globals = map[string]Value{}
+	globals = map[string]Value{"self": selfRef{}}
 	global("range", makeRange)
 	global("dict", func(in *interp, a args) Value {
 		d := NewDict()

@@ -519,9 +519,6 @@ func (in *interp) formatSpec(v Value, text string) *Str {
 		return in.soft(v)
 	}
 	f := parseSpec(text)
-	if b, ok := v.(bool); ok && f.verb == 0 {
-		v = newStr(map[bool]string{true: "True", false: "False"}[b])
-	}
 	switch x := v.(type) {
 	case *Str:
 		if f.verb != 0 && f.verb != 's' {

@@ -131,6 +131,9 @@ func (l *lexer) root() {
 		return
 	}
 	l.skip(to)
+	if l.at == len(l.src) && l.src[from+1] == '#' {
+		return // jinja2 overlooks a comment that is nothing but its beginning
+	}
 	switch l.src[from+1] {
 	case '#':
 		end := commentRe.FindStringIndex(l.src[l.at:])
@@ -148,6 +151,9 @@ func (l *lexer) root() {
 }
 
 func (l *lexer) raw() {
+	if l.at == len(l.src) {
+		return
+	}
 	m := endRawRe.FindStringSubmatchIndex(l.src[l.at:])
 	if m == nil {
 		l.fail("Missing end of raw directive")

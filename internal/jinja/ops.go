@@ -117,11 +117,8 @@ func (in *interp) bigInt(op string, a, b *big.Int) Value {
 		if a.BitLen() > 1 && (!b.IsInt64() || b.Int64()*int64(a.BitLen()-1) > maxBits) {
 			fail(LimitError, "an integer has more than %d bits", maxBits)
 		}
-		if a.BitLen() <= 1 {
-			b = new(big.Int).And(b, big.NewInt(3)) // powers of 0, 1 and -1 repeat
-			if b.Sign() == 0 && a.Sign() == 0 {
-				b = big.NewInt(4)
-			}
+		if a.BitLen() <= 1 && b.BitLen() > 2 {
+			b = new(big.Int).Or(big.NewInt(2), new(big.Int).And(b, big.NewInt(1))) // powers of 0, 1 and -1 repeat
 		}
 		n.Exp(a, b, nil)
 	}
@@ -464,7 +461,7 @@ func (in *interp) toStr(v Value) *Str {
 		return v
 	case *Undefined:
 		return newStr("")
-	case *joiner, *cycler, *namespace, *macro, *loop, *Func, *generator:
+	case *joiner, *cycler, *macro, *loop, *Func, *generator, selfRef:
 		return newStr(object(v))
 	}
 	b := builder{in: in}
@@ -490,6 +487,9 @@ func object(v Value) string {
 		return fmt.Sprintf("<generator object %s>", v.id)
 	case *Func:
 		return fmt.Sprintf("<function %s>", v.name)
+	}
+	if _, ok := v.(selfRef); ok {
+		return "<TemplateReference None>"
 	}
 	return fmt.Sprintf("<%s object>", typeName(v))
 }

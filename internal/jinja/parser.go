@@ -15,9 +15,9 @@ type parser struct {
 	depth  int
 	// macros are those around the current place.
 	macros []*macroStmt
-	// loops counts the loops around the current place, soft the if branches since the last scope began.
-	loops, soft int
-	blocks      map[string]bool
+	// inFor counts all loops around the current place, loops those that a break could leave, soft the if branches since the last scope began.
+	inFor, loops, soft int
+	blocks             map[string]bool
 }
 
 func parse(tokens []token) []stmt {
@@ -237,6 +237,8 @@ func (p *parser) ifStatement() stmt {
 
 func (p *parser) forStatement(line int) stmt {
 	s := &forStmt{line: line}
+	p.inFor++
+	defer func() { p.inFor-- }()
 	s.target = p.target(tupleOptions{simple: true, end: "in"})
 	p.expectName("in")
 	s.iter = p.tuple(tupleOptions{end: "recursive"})
@@ -382,7 +384,12 @@ func (p *parser) target(o tupleOptions) expr {
 
 func (p *parser) checkTarget(t expr) {
 	switch t := t.(type) {
-	case *name, *namespaceRef:
+	case *name:
+		if t.id == "loop" && p.inFor > 0 {
+			p.fail("Can't assign to special loop variable in for-loop target")
+		}
+		return
+	case *namespaceRef:
 		return
 	case *tupleExpr:
 		for _, item := range t.items {

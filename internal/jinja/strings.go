@@ -127,10 +127,6 @@ func init() {
 			p := bind("expandtabs", a, "tabsize?")
 			return in.expandTabs(s, orInt(p[0], 8))
 		}),
-		"encode": onStr(func(_ *interp, s *Str, _ args) Value {
-			fail(TypeError, "bytes are not supported in templates")
-			return nil
-		}),
 		"isdigit":      predicate(everyRune(func(r rune) bool { return unicode.IsDigit(r) || unicode.Is(superDigits, r) })),
 		"isdecimal":    predicate(everyRune(unicode.IsDigit)),
 		"isnumeric":    predicate(everyRune(unicode.IsNumber)),
@@ -413,7 +409,7 @@ func (in *interp) splitSpace(s *Str, n int, fromRight bool) []*Str {
 			}
 		}
 		if i < 0 || n == 0 {
-			parts = append(parts, strip(rest, nil, fromRight, !fromRight))
+			parts = append(parts, rest)
 			break
 		}
 		n--

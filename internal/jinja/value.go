@@ -298,7 +298,7 @@ type namespace struct{ attrs *Dict }
 type macro struct {
 	stmt  *macroStmt
 	scope *scope
-	// caller is that of the call block around the macro's definition, if it is a call block's body.
+	// escape is that of the autoescape block around the definition.
 	escape bool
 }
 
@@ -306,6 +306,9 @@ type cycler struct {
 	items []Value
 	pos   int
 }
+
+// selfRef is the variable self.
+type selfRef struct{}
 
 type joiner struct {
 	sep  *Str
