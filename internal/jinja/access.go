@@ -30,6 +30,7 @@ func (in *interp) getItem(v, at Value) Value {
 	if u, ok := v.(*Undefined); ok {
 		u.fail()
 	}
+	in.touch(v)
 	if item := in.item(v, at); item != nil {
 		return item
 	}
@@ -158,6 +159,8 @@ func (in *interp) sliceStr(v *Str, sl *sliceValue, n int) Value {
 		}
 		return v.sub(byteOffset(v.s, from), byteOffset(v.s, max(from, to)))
 	}
+	in.step(n / 4)
+	in.alloc(satMul(8, n))
 	offsets := make([]int, 0, n+1)
 	for at := range v.s {
 		offsets = append(offsets, at)
@@ -228,7 +231,11 @@ func (in *interp) attr(v Value, id string) Value {
 	if m == nil {
 		return nil
 	}
-	return &Func{name: id, method: true, call: func(in *interp, a args) Value { return m(in, v, a) }}
+	return &Func{name: id, method: true, call: func(in *interp, a args) Value {
+		in.touch(v)
+		in.touch(a.pos...)
+		return m(in, v, a)
+	}}
 }
 
 // mutators are the methods that the immutable sandbox forbids.

@@ -34,6 +34,8 @@ func (in *interp) callFilter(id string, v Value, a args) Value {
 	if f == nil {
 		fail(RuntimeError, "No filter named %s.", pyQuote(id))
 	}
+	in.touch(v)
+	in.touch(a.pos...)
 	return f(in, v, a)
 }
 
@@ -47,6 +49,8 @@ func (in *interp) callTest(id string, v Value, a args) Value {
 	if f == nil {
 		fail(RuntimeError, "No test named %s.", pyQuote(id))
 	}
+	in.touch(v)
+	in.touch(a.pos...)
 	return f(in, v, a)
 }
 
@@ -376,6 +380,7 @@ func roundFilter(in *interp, v Value, a args) Value {
 	}
 	n := orInt(p[0], 0)
 	needNumber("round", v)
+	in.step(min(max(n, -n), 4300) / 4)
 	switch method {
 	case "common":
 		if isInt(v) {

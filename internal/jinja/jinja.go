@@ -10,6 +10,7 @@ package jinja
 import (
 	"fmt"
 	"math"
+	"math/big"
 )
 
 // maxDepth bounds how deep values nest and expressions are evaluated, maxCalls how deep macros and recursive loops call one
@@ -84,14 +85,26 @@ func (in *interp) step(n int) {
 
 // alloc counts n bytes, and the time it takes to write them.
 func (in *interp) alloc(n int) {
-	in.steps += n / 1024
+	in.step(n / 256)
 	if in.memory += n; in.memory > in.limits.Memory {
 		fail(LimitError, "the template uses more than %d bytes of memory", in.limits.Memory)
 	}
 }
 
+// touch counts what it takes to read all of the values.
+func (in *interp) touch(vals ...Value) {
+	for _, v := range vals {
+		switch v := v.(type) {
+		case *Str:
+			in.step(len(v.s) / 64)
+		case *big.Int:
+			in.step(v.BitLen() / 8)
+		}
+	}
+}
+
 func (in *interp) allocItems(n int) {
-	in.alloc(satMul(n, 16))
+	in.alloc(satMul(n, 32))
 }
 
 // scope holds the names that statements set.

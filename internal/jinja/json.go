@@ -105,6 +105,7 @@ func (in *interp) toJSON(v Value, a args) Value {
 
 func (in *interp) encode(b *builder, v Value, st *jsonStyle, depth int, foreign bool) {
 	in.step(1)
+	in.touch(v)
 	if depth > maxDepth {
 		fail(RecursionError, "maximum recursion depth exceeded while encoding a JSON object")
 	}
@@ -153,7 +154,7 @@ func (in *interp) wrap(b *builder, open, end string, n int, st *jsonStyle, depth
 	b.text(open, foreign)
 	newline := func(depth int) {
 		if st.pretty {
-			in.step(depth / 64)
+			in.alloc(satMul(len(st.indent), depth))
 			b.text("\n"+strings.Repeat(st.indent, depth), foreign)
 		}
 	}

@@ -279,6 +279,7 @@ func satMul(a, b int) int {
 // equal is Python's ==.
 func (in *interp) equal(a, b Value, depth int) bool {
 	in.step(1)
+	in.touch(a)
 	if depth > maxDepth {
 		fail(RecursionError, "maximum recursion depth exceeded in comparison")
 	}
@@ -367,6 +368,7 @@ func compareNumbers(a, b Value) int {
 // less is the operator op, one of < <= > >=.
 func (in *interp) less(op string, a, b Value, depth int) bool {
 	in.step(1)
+	in.touch(a)
 	if depth > maxDepth {
 		fail(RecursionError, "maximum recursion depth exceeded in comparison")
 	}
@@ -425,7 +427,7 @@ func (in *interp) contains(container, v Value) bool {
 		if !ok {
 			fail(TypeError, "'in <string>' requires string as left operand, not %s", typeName(v))
 		}
-		in.step(len(c.s) / 256)
+		in.touch(c)
 		return strings.Contains(c.s, s.s)
 	case *Dict:
 		_, ok := c.get(v)
@@ -497,6 +499,7 @@ func object(v Value) string {
 // repr writes Python's repr(v). foreign says that the container around v came from outside.
 func (in *interp) repr(b *builder, v Value, depth int, foreign bool) {
 	in.step(1)
+	in.touch(v)
 	if depth > maxDepth {
 		fail(RecursionError, "maximum recursion depth exceeded while getting the repr of an object")
 	}

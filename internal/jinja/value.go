@@ -203,9 +203,12 @@ func (d *Dict) byName(id string) (Value, bool) {
 	return nil, false
 }
 
+// maxKeyDepth bounds how deep tuples nest in keys.
+const maxKeyDepth = 16
+
 // hash is a comparable that is equal for equal keys.
 func hash(v Value, depth int) any {
-	if depth > maxDepth {
+	if depth > maxKeyDepth {
 		fail(RecursionError, "maximum recursion depth exceeded")
 	}
 	switch v := v.(type) {
@@ -386,6 +389,8 @@ func truth(v Value) bool {
 		return v.Sign() != 0
 	case float64:
 		return v != 0
+	case *Str:
+		return v.s != ""
 	}
 	if n, ok := length(v); ok {
 		return n > 0
