@@ -96,7 +96,7 @@ func (in *interp) touch(vals ...Value) {
 	for _, v := range vals {
 		switch v := v.(type) {
 		case *Str:
-			in.step(len(v.s) / 64)
+			in.step(len(v.s) / 32)
 		case *big.Int:
 			in.step(v.BitLen() / 8)
 		}
