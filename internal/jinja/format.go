@@ -229,7 +229,7 @@ func truncate(f float64) Value {
 
 // number formats v with at least so many digits.
 func (f *spec) number(v Value, digits int) string {
-	sign, body := "", ""
+	var sign, body string
 	switch {
 	case isInt(v) && strings.IndexByte("eEfFgG%", f.verb) < 0:
 		n := toBig(v)

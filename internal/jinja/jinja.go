@@ -8,6 +8,7 @@
 package jinja
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -51,7 +52,7 @@ func Compile(source string) (t *Template, err error) {
 func (t *Template) Render(vars map[string]Value, l Limits) (out *Str, err error) {
 	in := &interp{limits: l}
 	defer func() {
-		if e, ok := err.(*Error); ok && e.Line == 0 {
+		if e := new(Error); errors.As(err, &e) && e.Line == 0 {
 			e.Line = in.line
 		}
 	}()
@@ -68,10 +69,10 @@ func (t *Template) Render(vars map[string]Value, l Limits) (out *Str, err error)
 
 // interp is one rendering.
 type interp struct {
-	limits              Limits
-	steps, memory, used int
-	depth, calls        int
-	line                int
+	limits        Limits
+	steps, memory int
+	depth, calls  int
+	line          int
 	// out is the output of the whole template.
 	out      *builder
 	escaping bool

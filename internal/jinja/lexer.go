@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"regexp"
@@ -259,8 +260,7 @@ func (l *lexer) literal(rest string) bool {
 func isZeros(s string) bool { return strings.Trim(s, "0_") == "" }
 
 func isRange(err error) bool {
-	n, ok := err.(*strconv.NumError)
-	return ok && n.Err == strconv.ErrRange
+	return errors.Is(err, strconv.ErrRange)
 }
 
 var simpleEscapes = map[byte]string{

@@ -167,11 +167,11 @@ func floatOp(op string, a, b float64) Value {
 	if q == 0 {
 		return math.Copysign(0, a/b)
 	}
-	if f := math.Floor(q); q-f > 0.5 {
-		return f + 1
-	} else {
-		return f
+	f := math.Floor(q)
+	if q-f > 0.5 {
+		f++
 	}
+	return f
 }
 
 func (in *interp) plus(l, r Value) Value {

@@ -240,7 +240,7 @@ func upperRune(_ int, r rune) string {
 	return string(unicode.ToUpper(r))
 }
 
-func titleRune(i int, r rune) string {
+func titleRune(r rune) string {
 	if r == 'ß' {
 		return "Ss"
 	}
@@ -287,7 +287,7 @@ func capitalize(in *interp, s *Str) *Str {
 	low := lowerAt(s.s)
 	return in.mapRunes(s, func(i int, r rune) string {
 		if i == 0 {
-			return titleRune(i, r)
+			return titleRune(r)
 		}
 		return low(i, r)
 	})
@@ -304,7 +304,7 @@ func titleMethod(in *interp, s *Str) *Str {
 		if was {
 			return low(i, r)
 		}
-		return titleRune(i, r)
+		return titleRune(r)
 	})
 }
 
