@@ -3,7 +3,6 @@ module aim
 go 1.26.0
 
 require (
-	github.com/ardanlabs/jinja v1.8.0
 	github.com/gen2brain/malgo v0.11.24
 	github.com/gin-gonic/gin v1.12.0
 	github.com/gpustack/gguf-parser-go v0.28.1

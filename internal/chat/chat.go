@@ -12,9 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
-	"github.com/ardanlabs/jinja"
-
+	"aim/internal/jinja"
 	"aim/llama"
 )
 
@@ -25,8 +25,9 @@ const maxPrompt = 32 << 20
 type Message struct {
 	// Role is one of [Roles]. Templates that do not know developer get system.
 	Role string
-	// Content is the text of the turn.
-	Content string
+	// Content is the text of the turn; NoContent says that there is none at all, as where an assistant only calls tools.
+	Content   string
+	NoContent bool
 	// Name tells participants of one role apart; most templates ignore it.
 	Name string
 	// Reasoning is what an assistant thought before Content; templates know it as reasoning_content.
@@ -65,12 +66,14 @@ type Options struct {
 
 // Template is a compiled chat template. It is safe for concurrent use.
 type Template struct {
-	jinja    *jinja.Template
 	source   string
+	jinja    *jinja.Template
 	bos, eos string
 	guard    *guard
 	// developer says that the template knows the role of this name.
 	developer bool
+	// knowsTools says that the template shows tools to the model.
+	knowsTools bool
 	// now is the clock of strftime_now; tests replace it.
 	now func() time.Time
 }
@@ -91,115 +94,296 @@ func (e *TemplateError) Error() string {
 }
 
 // Compile parses a chat template. The error is a [TemplateError].
-func Compile(source string, o Options) (t *Template, err error) {
-	defer recoverTemplate(&err)
-	compiled, err := jinja.Compile(strings.ReplaceAll(source, sentinel, ""))
+func Compile(source string, o Options) (*Template, error) {
+	compiled, err := jinja.Compile(source)
 	if err != nil {
-		return nil, &TemplateError{Message: err.Error()}
+		return nil, templateError(err)
 	}
-	return &Template{
-		jinja:     compiled,
+	t := &Template{
 		source:    source,
+		jinja:     compiled,
 		bos:       o.BOS,
 		eos:       o.EOS,
-		guard:     newGuard(o.Specials, source),
+		guard:     newGuard(o.Specials),
 		developer: strings.Contains(source, "developer"),
 		now:       time.Now,
-	}, nil
+	}
+	t.knowsTools = t.showsTools()
+	return t, nil
 }
 
 // Source is the text of the template.
 func (t *Template) Source() string { return t.source }
 
-// Render returns the prompt that asks for the assistant's next turn. All errors are a [TemplateError].
-func (t *Template) Render(c Conversation) ([]llama.Part, error) {
-	return t.render(c.Messages, true)
+// KnowsTools reports whether the template shows tools to the model. Where it does not, [Template.Render] explains them in a
+// message of its own (see fallback.go).
+func (t *Template) KnowsTools() bool { return t.knowsTools }
+
+// OpensThinking reports whether a prompt ends inside of an open think tag, so that the answer begins with reasoning.
+func (t *Template) OpensThinking(parts []llama.Part) bool {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+	}
+	text := b.String()
+	at := strings.LastIndex(text, "<think>")
+	if at < 0 {
+		return false
+	}
+	rest := text[at+len("<think>"):]
+	// A special token behind it ends the turn in which the tag was opened.
+	return !strings.Contains(rest, "</think>") && !t.guard.spells(rest)
 }
 
-// render is Render, with add_generation_prompt as given.
-func (t *Template) render(messages []Message, generate bool) (parts []llama.Part, err error) {
-	defer recoverTemplate(&err)
-	conversation, err := t.values(messages)
+// Render returns the prompt that asks for the assistant's next turn, or for the rest of its last one where c.Continue is
+// set. All errors are a [TemplateError].
+func (t *Template) Render(c Conversation) ([]llama.Part, error) {
+	if c.usesTools() && !t.knowsTools {
+		c = withoutTools(c)
+		parts, err := t.render(c, !c.Continue)
+		if err == nil {
+			return parts, nil
+		}
+		// Some templates refuse system messages.
+		if merged, ok := withoutSystem(c); ok {
+			if parts, err := t.render(merged, !c.Continue); err == nil {
+				return parts, nil
+			}
+		}
+		return nil, err
+	}
+	return t.render(c, !c.Continue)
+}
+
+// render renders the template as Hugging Face's apply_chat_template does, with add_generation_prompt as given.
+func (t *Template) render(c Conversation, generate bool) ([]llama.Part, error) {
+	if c.Continue {
+		return t.renderContinued(c)
+	}
+	out, err := t.text(c, generate)
 	if err != nil {
 		return nil, err
 	}
-	out, err := t.jinja.RenderValues(map[string]jinja.Value{
-		"messages":              conversation,
-		"add_generation_prompt": jinja.NewBool(generate),
-		"bos_token":             jinja.NewString(t.bos),
-		"eos_token":             jinja.NewString(t.eos),
-		// Hugging Face defines both for every template, as none where the request has none.
-		"tools":           jinja.None(),
-		"documents":       jinja.None(),
-		"raise_exception": jinja.NewCallable("raise_exception", raise),
-		"strftime_now":    jinja.NewCallable("strftime_now", t.strftimeNow),
+	return t.guard.split(out), nil
+}
+
+// text is the rendered prompt.
+func (t *Template) text(c Conversation, generate bool) (*jinja.Str, error) {
+	vars, err := t.variables(c)
+	if err != nil {
+		return nil, err
+	}
+	vars["add_generation_prompt"] = generate
+	size := c.size()
+	out, err := t.jinja.Render(vars, jinja.Limits{
+		Steps:  baseSteps + 20*size,
+		Memory: baseMemory + 64*size,
+		Output: maxPrompt,
 	})
 	if err != nil {
 		return nil, templateError(err)
 	}
-	if len(out) > maxPrompt {
-		return nil, &TemplateError{Message: fmt.Sprintf("the prompt has %d bytes, more than %d", len(out), maxPrompt)}
+	return out, nil
+}
+
+// Bounds of a template's work; a conversation adds to them in proportion to its length.
+const (
+	baseSteps  = 4 << 20
+	baseMemory = 128 << 20
+)
+
+// size is the length in bytes of all that a caller supplied.
+func (c *Conversation) size() int {
+	n := 0
+	for _, m := range c.Messages {
+		n += len(m.Content) + len(m.Reasoning) + 64
+		for _, call := range m.ToolCalls {
+			n += len(call.Arguments) + 64
+		}
 	}
-	return t.guard.split(out), nil
+	for _, tool := range c.Tools {
+		n += len(tool)
+	}
+	for _, v := range c.Kwargs {
+		n += len(v)
+	}
+	return n
+}
+
+// continueMark is what Hugging Face puts behind the last message to find its end in the prompt.
+const continueMark = "CONTINUE_FINAL_MESSAGE_TAG "
+
+// renderContinued renders a prompt that ends with the last message's content. As at Hugging Face white space at its end goes
+// where the template trims messages.
+func (t *Template) renderContinued(c Conversation) ([]llama.Part, error) {
+	n := len(c.Messages)
+	if n == 0 {
+		return nil, &TemplateError{Message: "there is no message to continue"}
+	}
+	c.Messages = slices.Clone(c.Messages)
+	last := &c.Messages[n-1]
+	content := last.Content
+	last.Content += continueMark
+	last.NoContent = false
+	out, err := t.text(c, false)
+	if err != nil {
+		return nil, err
+	}
+	text := out.String()
+	at := strings.LastIndex(text, strings.TrimSpace(continueMark))
+	if at < 0 || !strings.Contains(text, strings.TrimSpace(content)) {
+		return nil, &TemplateError{Message: "the message to continue does not appear in the prompt as it is"}
+	}
+	end := at
+	if !strings.HasPrefix(text[at:], continueMark) {
+		end = len(strings.TrimRightFunc(text[:at], unicode.IsSpace))
+	}
+	return t.guard.split(out.Sub(0, end)), nil
 }
 
 // Roles are those that a message may have. They are not user-supplied text: templates such as <|{{ role }}|> spell special
 // tokens with them.
 var Roles = []string{"system", "developer", "user", "assistant", "tool"}
 
-// values is the conversation as templates see it.
-func (t *Template) values(messages []Message) (jinja.Value, error) {
-	items := make([]jinja.Value, len(messages))
-	for i, m := range messages {
-		if !slices.Contains(Roles, m.Role) {
-			return jinja.Undefined(), &TemplateError{Message: fmt.Sprintf("message %d has the unknown role %q", i, m.Role)}
-		}
-		role := m.Role
-		if role == "developer" && !t.developer {
-			role = "system"
-		}
-		items[i] = jinja.NewDict()
-		d := items[i].AsDict() // shares its storage with the value
-		d.Set("role", jinja.NewString(role))
-		d.Set("content", jinja.NewString(t.guard.disguise(m.Content)))
-		if m.Name != "" {
-			d.Set("name", jinja.NewString(t.guard.disguise(m.Name)))
-		}
+// reserved are the variables that a request cannot set.
+var reserved = []string{"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "raise_exception", "strftime_now"}
+
+// variables are those that the template sees.
+func (t *Template) variables(c Conversation) (map[string]jinja.Value, error) {
+	vars := map[string]jinja.Value{
+		"bos_token": jinja.Text(t.bos),
+		"eos_token": jinja.Text(t.eos),
+		// Hugging Face defines both for every template, as none where the request has none.
+		"tools":           jinja.None,
+		"documents":       jinja.None,
+		"raise_exception": jinja.NewFunc("raise_exception", raise),
+		"strftime_now":    jinja.NewFunc("strftime_now", t.strftimeNow),
 	}
-	return jinja.NewList(items), nil
+	for id, text := range c.Kwargs {
+		if slices.Contains(reserved, id) {
+			return nil, &TemplateError{Message: "the variable " + id + " is not for requests to set"}
+		}
+		v, err := fromJSON(text, "the variable "+id)
+		if err != nil {
+			return nil, err
+		}
+		vars[id] = v
+	}
+	if len(c.Tools) > 0 {
+		tools := make([]jinja.Value, len(c.Tools))
+		for i, text := range c.Tools {
+			v, err := fromJSON(text, fmt.Sprintf("tool %d", i))
+			if err != nil {
+				return nil, err
+			}
+			tools[i] = v
+		}
+		vars["tools"] = jinja.NewList(tools...)
+	}
+	messages := make([]jinja.Value, len(c.Messages))
+	for i, m := range c.Messages {
+		v, err := t.message(i, m)
+		if err != nil {
+			return nil, err
+		}
+		messages[i] = v
+	}
+	vars["messages"] = jinja.NewList(messages...)
+	return vars, nil
 }
 
-// raised carries the message of raise_exception through the library.
-type raised string
+func fromJSON(text json.RawMessage, what string) (jinja.Value, error) {
+	v, err := jinja.FromJSON(text)
+	if err != nil {
+		return nil, &TemplateError{Message: what + ": " + err.Error()}
+	}
+	return v, nil
+}
 
-func (r raised) Error() string { return string(r) }
+// message is a message as templates see it.
+func (t *Template) message(i int, m Message) (jinja.Value, error) {
+	if !slices.Contains(Roles, m.Role) {
+		return nil, &TemplateError{Message: fmt.Sprintf("message %d has the unknown role %q", i, m.Role)}
+	}
+	role := m.Role
+	if role == "developer" && !t.developer {
+		role = "system"
+	}
+	d := jinja.NewDict()
+	d.Set("role", jinja.Text(role))
+	if m.NoContent {
+		d.Set("content", jinja.None)
+	} else {
+		d.Set("content", jinja.Foreign(m.Content))
+	}
+	if m.Reasoning != "" {
+		d.Set("reasoning_content", jinja.Foreign(m.Reasoning))
+	}
+	if len(m.ToolCalls) > 0 {
+		calls := make([]jinja.Value, len(m.ToolCalls))
+		for j, call := range m.ToolCalls {
+			v, err := toolCall(call, fmt.Sprintf("the arguments of tool call %d in message %d", j, i))
+			if err != nil {
+				return nil, err
+			}
+			calls[j] = v
+		}
+		d.Set("tool_calls", jinja.NewList(calls...))
+	}
+	if m.ToolCallID != "" {
+		d.Set("tool_call_id", jinja.Foreign(m.ToolCallID))
+	}
+	if m.Name != "" {
+		d.Set("name", jinja.Foreign(m.Name))
+	}
+	return d, nil
+}
 
-func raise(args []jinja.Value, _ map[string]jinja.Value) (jinja.Value, error) {
+// toolCall is a call as templates see it: with arguments as an object, which is what Hugging Face asks for.
+func toolCall(call ToolCall, what string) (jinja.Value, error) {
+	text := call.Arguments
+	if len(text) == 0 {
+		text = json.RawMessage("{}")
+	}
+	arguments, err := fromJSON(text, what)
+	if err != nil {
+		return nil, err
+	}
+	function := jinja.NewDict()
+	function.Set("name", jinja.Foreign(call.Name))
+	function.Set("arguments", arguments)
+	d := jinja.NewDict()
+	if call.ID != "" {
+		d.Set("id", jinja.Foreign(call.ID))
+	}
+	d.Set("type", jinja.Text("function"))
+	d.Set("function", function)
+	return d, nil
+}
+
+func raise(args []jinja.Value) (jinja.Value, error) {
 	message := "no reason given"
-	if len(args) > 0 && args[0].IsString() {
-		message = strings.ReplaceAll(args[0].AsString(), sentinel, "")
+	if len(args) > 0 {
+		if s, ok := args[0].(*jinja.Str); ok {
+			message = s.String()
+		}
 	}
-	return jinja.Undefined(), raised(message)
+	return nil, &jinja.Error{Kind: jinja.Raised, Message: message}
 }
 
-func (t *Template) strftimeNow(args []jinja.Value, _ map[string]jinja.Value) (jinja.Value, error) {
-	if len(args) != 1 || !args[0].IsString() {
-		return jinja.Undefined(), errors.New("strftime_now takes one string")
+func (t *Template) strftimeNow(args []jinja.Value) (jinja.Value, error) {
+	if len(args) == 1 {
+		if format, ok := args[0].(*jinja.Str); ok {
+			return jinja.Text(strftime(t.now(), format.String())), nil
+		}
 	}
-	return jinja.NewString(strftime(t.now(), args[0].AsString())), nil
+	return nil, &jinja.Error{Kind: jinja.TypeError, Message: "strftime_now takes one string"}
 }
 
 func templateError(err error) *TemplateError {
-	var r raised
-	if errors.As(err, &r) {
-		return &TemplateError{Message: string(r), Raised: true}
+	var e *jinja.Error
+	if errors.As(err, &e) && e.Kind == jinja.Raised {
+		return &TemplateError{Message: e.Message, Raised: true}
 	}
-	return &TemplateError{Message: strings.ReplaceAll(err.Error(), sentinel, "")}
-}
-
-// recoverTemplate turns a panic of the library, which indexes some arguments unchecked, into an error.
-func recoverTemplate(err *error) {
-	if p := recover(); p != nil {
-		*err = &TemplateError{Message: strings.ReplaceAll(fmt.Sprint(p), sentinel, "")}
-	}
+	return &TemplateError{Message: err.Error()}
 }

@@ -96,7 +96,7 @@ func TestStoppedAnswerStaysPartOfTheConversation(t *testing.T) {
 	})
 	err := s.Answer(ctx, "go on", stopper(stop))
 	if !errors.Is(err, context.Canceled) || len(s.turns) != 2 {
-		t.Errorf("error %v, turns %q", err, s.turns)
+		t.Errorf("error %v, turns %+v", err, s.turns)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestFailedAnswerLeavesNoTrace(t *testing.T) {
 	err := s.Answer(t.Context(), strings.Repeat("long ", 100), io.Discard)
 	var long *llama.TooLongError
 	if !errors.As(err, &long) || len(s.turns) != 0 {
-		t.Errorf("error %v, turns %q", err, s.turns)
+		t.Errorf("error %v, turns %+v", err, s.turns)
 	}
 }
 
