@@ -20,7 +20,7 @@ func logSoftmax(row []float32) []float64 {
 	return lp
 }
 
-// TestLogprobsDescribeTheModulatedRow: stage 12 is the log-softmax of what stages 1 to 5 left, whatever temperature and
+// TestLogprobsDescribeTheModulatedRow: stage 16 is the log-softmax of what stages 1 to 5 left, whatever temperature and
 // truncation do afterwards.
 func TestLogprobsDescribeTheModulatedRow(t *testing.T) {
 	const vocab = 3000

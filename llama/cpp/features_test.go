@@ -272,6 +272,9 @@ func (m *lowerCase) Apply(logits []float32) {
 	}
 }
 
+// Allows implements [sampler.Mask].
+func (m *lowerCase) Allows(t sampler.Token) bool { return m.allowed[t] }
+
 // Accept implements [sampler.Mask].
 func (m *lowerCase) Accept(sampler.Token) {}
 
