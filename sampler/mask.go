@@ -86,11 +86,13 @@ func (s *Sampler) lazily(c *coins) (Token, bool) {
 	switch s.walk.kind {
 	case walkTopK:
 		if list, to, ok := s.walkTopK(); ok {
-			return s.selection.finish(s.selection.listed(list, to), &s.p, *c), true
+			left := s.selection.afterTopK(s.selection.listed(list, to), &s.p, c.xtc)
+			return s.selection.draw(left, c.draw), true
 		}
 	case walkTopP:
 		if list, to, ok := s.walkTopP(); ok {
-			return s.selection.end(s.selection.listed(list, to), &s.p, *c), true
+			left := s.selection.afterTopP(s.selection.listed(list, to), &s.p, c.xtc)
+			return s.selection.draw(left, c.draw), true
 		}
 	default:
 		top, ok := s.walkBest()

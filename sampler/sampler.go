@@ -175,7 +175,8 @@ func (s *Sampler) choose(top Token, c coins) Token {
 	if s.p.Mirostat != 0 {
 		return s.surprise.choose(&s.selection, &s.view, top, to, c.draw) // 14, 15
 	}
-	return s.selection.choose(&s.view, &s.p, to, s.lone && s.p.Mask == nil, c) // 8 to 13, 15
+	left := s.selection.truncate(&s.view, &s.p, to, s.lone && s.p.Mask == nil, c.xtc) // 8 to 13
+	return s.selection.draw(left, c.draw)                                             // 15
 }
 
 // temper runs stage 7.

@@ -120,8 +120,8 @@ func (p *Params) truncates() bool {
 	return p.nucleus() || p.typical() || p.MinP > 0 || p.TopNSigma > 0 || p.XTCProbability > 0 || p.Mirostat != 0
 }
 
-// choose runs stages 8 to 13 and 15; filled is that of topK.
-func (s *selection) choose(v *view, p *Params, to scale, filled bool, coins coins) Token {
+// truncate runs stages 8 to 13; filled is that of topK.
+func (s *selection) truncate(v *view, p *Params, to scale, filled, xtc bool) candidates {
 	floor := negativeInfinity
 	if p.TopNSigma > 0 {
 		floor = nSigma(v.all(), float32(to.best), p.TopNSigma) // 8
@@ -130,23 +130,21 @@ func (s *selection) choose(v *view, p *Params, to scale, filled bool, coins coin
 	if p.TopNSigma > 0 {
 		c = s.above(c, floor)
 	}
-	return s.finish(c, p, coins)
+	return s.afterTopK(c, p, xtc)
 }
 
-// finish runs the stages after top-k.
-func (s *selection) finish(c candidates, p *Params, coins coins) Token {
+func (s *selection) afterTopK(c candidates, p *Params, xtc bool) candidates {
 	c = s.typical(c, p.TypicalP) // 10
 	c = s.topP(c, p.TopP)        // 11
-	return s.end(c, p, coins)
+	return s.afterTopP(c, p, xtc)
 }
 
-// end runs the stages after top-p.
-func (s *selection) end(c candidates, p *Params, coins coins) Token {
+func (s *selection) afterTopP(c candidates, p *Params, xtc bool) candidates {
 	c = s.minP(c, p.MinP) // 12
-	if coins.xtc {
+	if xtc {
 		c = s.xtc(c, p.XTCThreshold) // 13
 	}
-	return s.draw(c, coins.draw) // 15
+	return c
 }
 
 // topK makes the k first-ranked tokens candidates; k is the heap's capacity, and without a heap all are. With filled, the

@@ -94,13 +94,13 @@ func (s *selection) typical(c candidates, p float64) candidates {
 		end++
 	}
 	last := s.typicalEdge(c, center, end, need)
-	logits, ids := s.logits[:0], s.ids[:0]
+	logits, ids, best := s.logits[:0], s.ids[:0], negativeInfinity
 	for i, z := range c.logits {
 		if r := (ranked{z, int32(i)}); c.depth(z) <= decayEnd && c.compareTypical(r, last, center) <= 0 {
-			logits, ids = append(logits, z), append(ids, c.id(i))
+			logits, ids, best = append(logits, z), append(ids, c.id(i)), max(best, z)
 		}
 	}
-	c.logits, c.ids = logits, ids
+	c.logits, c.ids, c.best = logits, ids, float64(best)
 	return c
 }
 
