@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -24,7 +25,9 @@ func logSoftmax(row []float32) []float64 {
 // truncation do afterwards.
 func TestLogprobsDescribeTheModulatedRow(t *testing.T) {
 	const vocab = 3000
-	for name, p := range combinations() {
+	all := combinations()
+	maps.Copy(all, furtherCombinations())
+	for name, p := range all {
 		if p.Utility.Scope.Window > 0 {
 			continue // refuses them
 		}

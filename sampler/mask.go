@@ -36,7 +36,7 @@ const (
 	// mostRefusals is after how many of them a step turns to the whole row.
 	mostRefusals = 64
 	// mostNucleus is how many tokens walkTopP asks about at most.
-	mostNucleus = 512
+	mostNucleus = 256
 	// massDoubt is what rounding may make of a sum of weights, relatively, and more.
 	massDoubt = 1e-9
 )
@@ -173,7 +173,7 @@ func (s *Sampler) walkTopP() (nucleus []ranked, to scale, ok bool) {
 	p, rest, allowed := s.p.TopP, s.selection.sum(candidates{logits: s.view.all(), scale: to}), 0.0
 	doubt := massDoubt * rest
 	kept, mass := list[:0], s.walk.mass[:0]
-	end, refused := 0, first
+	end := 0
 	for i := first; i < len(list); i++ {
 		r := list[i]
 		w := decay(to.depth(r.logit))
@@ -181,8 +181,6 @@ func (s *Sampler) walkTopP() (nucleus []ranked, to scale, ok bool) {
 		if i == first || s.allows(Token(r.at)) {
 			allowed += w
 			kept, mass = append(kept, r), append(mass, allowed)
-		} else if refused++; refused > mostRefusals {
-			break
 		}
 		for mass[end] < p*allowed-doubt { // ends, since the last is all that is allowed
 			end++
