@@ -23,7 +23,7 @@ func FuzzSample(f *testing.F) {
 		}
 		bit := func(n int) float64 { return float64(seed >> n & 1) }
 		var mask Mask
-		if bit(7) == 1 {
+		if bit(7) == 1 && len(row) > 1 {
 			mask = forbid(1)
 		}
 		s, err := New(Params{

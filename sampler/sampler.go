@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 )
@@ -171,12 +172,46 @@ func (s *Sampler) choose(top Token, c coins) Token {
 	if s.p.Temperature == 0 {
 		return top
 	}
+	left := s.left(top, c.xtc)
+	total := s.selection.sum(left)
+	i := s.selection.pick(left, c.draw) // 15
+	if s.p.Mirostat != 0 {
+		s.surprise.observe(left.depth(left.logits[i]), total)
+	}
+	return left.id(i)
+}
+
+// left runs stages 7 to 14.
+func (s *Sampler) left(top Token, xtc bool) candidates {
 	to := s.temper(s.view.at(top))
 	if s.p.Mirostat != 0 {
-		return s.surprise.choose(&s.selection, &s.view, top, to, c.draw) // 14, 15
+		return s.surprise.candidates(&s.selection, &s.view, top, to)
 	}
-	left := s.selection.truncate(&s.view, &s.p, to, s.lone && s.p.Mask == nil, c.xtc) // 8 to 13
-	return s.selection.draw(left, c.draw)                                             // 15
+	return s.selection.truncate(&s.view, &s.p, to, s.lone && s.p.Mask == nil, xtc)
+}
+
+// Candidates returns the tokens that Sample would draw from, in ascending order, with their log-probabilities among themselves: what
+// stages 1 to 14 leave of a row. It draws nothing, but tosses the coin of stage 13. At temperature 0 there is one.
+func (s *Sampler) Candidates(row []float32, twins ...[]float32) ([]Candidate, error) {
+	if err := s.modulate(row, twins); err != nil {
+		return nil, err
+	}
+	top, err := s.forbid()
+	if err != nil {
+		return nil, err
+	}
+	if s.p.Temperature == 0 {
+		return []Candidate{{Token: top}}, nil
+	}
+	left := s.left(top, s.luck != nil && s.luck.Float64() < s.p.XTCProbability)
+	norm := math.Log(s.selection.sum(left))
+	var list []Candidate
+	for i, z := range left.logits {
+		if z > negativeInfinity {
+			list = append(list, Candidate{left.id(i), -left.depth(z) - norm})
+		}
+	}
+	return list, nil
 }
 
 // temper runs stage 7.

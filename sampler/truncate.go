@@ -170,19 +170,20 @@ type mirostat struct {
 	tau, rate float64
 }
 
-// choose draws a token from those of at most the bound's surprise, or else takes the first-ranked one, and moves the bound:
-// μ ← μ - η·(s - τ), with s the token's surprise among those.
-func (m *mirostat) choose(s *selection, v *view, top Token, to scale, coin float64) Token {
+// candidates are the tokens of at most the bound's surprise, or else the first-ranked one.
+func (m *mirostat) candidates(s *selection, v *view, top Token, to scale) candidates {
 	c := candidates{logits: v.all(), scale: to}
 	depth := m.bound*math.Ln2 - math.Log(s.sum(c)) // -log2 p = (depth + ln Σw)/ln 2
 	if depth >= 0 {
-		c = s.within(c, depth)
-	} else {
-		c.logits, c.ids = append(s.logits[:0], c.logits[top]), append(s.ids[:0], top)
+		return s.within(c, depth)
 	}
-	total := s.sum(c)
-	i := s.pick(c, coin)
-	surprise := (c.depth(c.logits[i]) + math.Log(total)) / math.Ln2
+	c.logits, c.ids = append(s.logits[:0], c.logits[top]), append(s.ids[:0], top)
+	return c
+}
+
+// observe moves the bound after a draw, μ ← μ - η·(s - τ), with s the surprise among the candidates, given the token's depth and
+// their weight.
+func (m *mirostat) observe(depth, weight float64) {
+	surprise := (depth + math.Log(weight)) / math.Ln2
 	m.bound -= m.rate * (surprise - m.tau)
-	return c.id(i)
 }
