@@ -43,8 +43,8 @@
 // # Noise is a function
 //
 // The noise ε(key, context, token) is a pure function: AES under the key, of a hash of the context and the token's id (see
-// noise.go); the context of utility noise is all tokens so far, or what a [Scope] says. It reads nothing else and has no state that a draw could advance. Therefore neither the
-// batch in which a row was computed, nor the order of calls, nor a repetition of the request changes it, and the caller's
+// noise.go); the context of utility noise is all tokens so far, or what a [Scope] says. It reads nothing else and has no state that
+// a draw could advance. Therefore neither the batch in which a row was computed, nor the order of calls, nor a repetition of the request changes it, and the caller's
 // seed cannot: it starts the generators of stages 13 and 15, and utility and focus have keys from separate domains, [UtilityKey] and
 // [FocusKey].
 //
@@ -57,9 +57,10 @@
 //   - bias, penalties, a focus on words: as much as they have distinct tokens, and a second pass where they touch the
 //     first-ranked one
 //   - a focus by strength: besides, in some steps a few microseconds for σ, and a pass after each raised word
-//   - a mask: questions about single tokens where those decide (temperature 0, top-k, top-p, min-p and plain draws without typical,
-//     XTC or what needs the whole row anyway; see mask.go), after 64 refusals and for all else its whole row and a second pass; a pass to rank some tokens if
-//     the first one is refused
+//   - a mask: questions about a few tokens, where those decide: at temperature 0, with top-k, with top-p without typical, with min-p
+//     alone and for plain draws. The token is the one that the masked row gives, for plain draws and min-p one of the same
+//     distribution (see mask.go). A pass ranks some tokens if the first one is refused. After 64 refusals, and for all else, the
+//     mask's whole row and a second pass
 //   - DRY: as much as it looks at tokens, and as there are distinct ones that it lowers
 //   - the noise of the whole row, about as expensive as a pass of exponentials: for a draw without top-k, unless min-p alone
 //     keeps few tokens, for top-n-sigma, a dynamic temperature, Mirostat, log-probabilities, reports, spans and a focus on all
@@ -75,5 +76,6 @@
 //   - a report: a copy of the raw row, three passes of which one has two exponentials per token, all of the noise and, where
 //     there is any, the integral of [Retention]
 //
-// New allocates the scratch that its parameters need, up to about 30 bytes per token, 12 more for a report, and for DRY 8 for each token that it looks at; no later call allocates.
+// New allocates the scratch that its parameters need, up to about 30 bytes per token, 12 more for a report, and for DRY 8 for each
+// token that it looks at; no later call but [Sampler.Candidates] allocates.
 package sampler

@@ -71,7 +71,7 @@ func newWalk(p *Params, vocab int, looked bool) (w walk) {
 
 // allows asks the mask about one token, which the model or a stage before has not forbidden.
 func (s *Sampler) allows(t Token) bool {
-	return !(s.unending() && s.ends.has(t)) && s.p.Mask.Allows(t)
+	return (!s.unending() || !s.ends.has(t)) && s.p.Mask.Allows(t)
 }
 
 // lazily runs stages 5 to 15 without the whole row of the mask. It is false where that cannot be done; c is then what is left to

@@ -31,6 +31,9 @@ func walked(rng *rand.Rand, kind walkKind, vocab int) Params {
 		p.TopK, p.TopP, p.TypicalP = 1+rng.IntN(50), rng.Float64(), float64(rng.IntN(2))*rng.Float64()
 	case walkTopP:
 		p.TopP = rng.Float64()
+	case walkNone:
+		p.TypicalP = rng.Float64()
+	case walkDraw: // without truncation
 	}
 	if kind != walkDraw && rng.IntN(2) == 0 {
 		p.XTCProbability, p.XTCThreshold = 0.5, 0.05
@@ -160,7 +163,7 @@ func TestWalkDrawTurnsToTheRow(t *testing.T) {
 func TestLookingChangesNoMaskedDraw(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 0))
 	const vocab = 300
-	for kind := walkBest; kind <= walkDraw; kind++ {
+	for kind := walkNone; kind <= walkDraw; kind++ {
 		for range 100 {
 			p := walked(rng, kind, vocab)
 			var list []Token

@@ -9,7 +9,7 @@ import (
 
 // Sampler chooses the tokens of one answer. It is not safe for concurrent use.
 //
-// Its scratch is allocated by New; Prime, Sample and Accept allocate nothing.
+// Its scratch is allocated by New; Prime, Sample, Score and Accept allocate nothing.
 type Sampler struct {
 	p     Params
 	vocab int

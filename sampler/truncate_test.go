@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -181,5 +182,42 @@ func TestMinTokensWithNoise(t *testing.T) {
 			lazy.Accept(a.Token)
 			dense.Accept(a.Token)
 		}
+	}
+}
+
+// TestCandidates are what draws come from, whatever the mask forbids; asking for them consumes no draw.
+func TestCandidates(t *testing.T) {
+	for _, p := range []Params{{}, {Temperature: 0.7, TopP: 0.8, Seed: 2}, {Temperature: 1, TypicalP: 0.5, TopK: 30}, {Temperature: 1, XTCProbability: 1, XTCThreshold: 0.02}} {
+		p.Mask = forbid(1, 2, 3)
+		row := testRow(4, 60)
+		masked := slices.Clone(row)
+		p.Mask.Apply(masked)
+		s := mustNew(t, p, len(row))
+		list, err := s.Candidates(slices.Clone(row))
+		if err != nil {
+			t.Fatal(err)
+		}
+		best, _ := largest(masked)
+		ids, probs := []Token{best}, []float64{1}
+		if p.Temperature > 0 {
+			ids, probs = reference(p, masked)
+		}
+		if len(list) != len(ids) {
+			t.Fatalf("%s: %d candidates, want %d", settings(p), len(list), len(ids))
+		}
+		for i, c := range list {
+			if c.Token != ids[i] || !near(math.Exp(c.Logprob), probs[i], 1e-9) {
+				t.Errorf("%s: candidate %d is %v, want %d with probability %g", settings(p), i, c, ids[i], probs[i])
+			}
+		}
+		if fresh := mustNew(t, p, len(row)); s.entropy.Uint64() != fresh.entropy.Uint64() {
+			t.Errorf("%s: a draw was made", settings(p))
+		}
+	}
+	if _, err := mustNew(t, Params{}, 3).Candidates([]float32{negInf, negInf, negInf}); !errors.Is(err, ErrNoCandidate) {
+		t.Errorf("of no candidates: %v", err)
+	}
+	if _, err := mustNew(t, Params{}, 3).Candidates(nil); !errors.Is(err, ErrRowLength) {
+		t.Errorf("of no row: %v", err)
 	}
 }

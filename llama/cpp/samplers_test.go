@@ -116,7 +116,8 @@ func TestTruncationsAreLlamaCpps(t *testing.T) {
 		{"mirostat", sampler.Params{Mirostat: 2, MirostatTau: 3, MirostatEta: 0.1}, func() []reference { return []reference{referenceMirostat(3, 0.1, 1)} }},
 		{"mirostat, strict", sampler.Params{Mirostat: 2, MirostatTau: 0.001, MirostatEta: 0.1}, func() []reference { return []reference{referenceMirostat(0.001, 0.1, 1)} }},
 		{
-			"all", sampler.Params{TopNSigma: 3, TopK: 40, TypicalP: 0.95, TopP: 0.9, MinP: 0.02, XTCProbability: 1, XTCThreshold: 0.05},
+			"all",
+			sampler.Params{TopNSigma: 3, TopK: 40, TypicalP: 0.95, TopP: 0.9, MinP: 0.02, XTCProbability: 1, XTCThreshold: 0.05},
 			func() []reference {
 				return []reference{referenceTopNSigma(3), referenceTopK(40), referenceTypical(0.95), referenceTopP(0.9), referenceMinP(0.02), referenceXTC(1, 0.05, 1)}
 			},
