@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,7 +59,9 @@ func newGolden(t *testing.T) golden {
 	for token := range g.Noise {
 		g.WindowNoise[token] = u.field.at(token)
 	}
-	for name, p := range combinations() {
+	all := combinations()
+	maps.Copy(all, furtherCombinations())
+	for name, p := range all {
 		s := mustNew(t, p, 1000)
 		s.Prime(g.Context[:3:3])
 		g.Answers[name] = answer(t, s, 32)

@@ -2,7 +2,7 @@ package sampler
 
 import "slices"
 
-// report is the scratch of stage 12.
+// report is the scratch of stage 16.
 type report struct {
 	on   bool
 	heap []ranked

@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -20,11 +21,13 @@ func logSoftmax(row []float32) []float64 {
 	return lp
 }
 
-// TestLogprobsDescribeTheModulatedRow: stage 12 is the log-softmax of what stages 1 to 5 left, whatever temperature and
+// TestLogprobsDescribeTheModulatedRow: stage 16 is the log-softmax of what stages 1 to 5 left, whatever temperature and
 // truncation do afterwards.
 func TestLogprobsDescribeTheModulatedRow(t *testing.T) {
 	const vocab = 3000
-	for name, p := range combinations() {
+	all := combinations()
+	maps.Copy(all, furtherCombinations())
+	for name, p := range all {
 		if p.Utility.Scope.Window > 0 {
 			continue // refuses them
 		}

@@ -42,24 +42,26 @@ type Params struct {
 	TopP float64
 	// MinP in [0, 1] keeps tokens of at least MinP times the probability of the best one.
 	MinP float64
-	// TopNSigma ≥ 0 keeps logits of at least the largest less TopNSigma standard deviations of all; 0 keeps all.
+	// TopNSigma in [0, 100] keeps logits of at least the largest less TopNSigma standard deviations of all; 0 keeps all.
 	TopNSigma float64
-	// TypicalP in [0, 1] keeps the tokens closest to the expected surprise whose probability reaches TypicalP; 0 and 1 keep all.
+	// TypicalP in [0, 1] keeps the tokens whose surprise is closest to the expected one, until their probability exceeds TypicalP;
+	// 0 and 1 keep all.
 	TypicalP float64
-	// XTCProbability in [0, 1] is how often all but the least probable of the tokens of at least XTCThreshold, in [0, 1], are removed.
+	// XTCProbability in [0, 1] is how often, of the tokens with a probability of at least XTCThreshold, in [0, 1], all but the least
+	// probable are removed.
 	XTCProbability, XTCThreshold float64
 	// DRY is a penalty on repeated sequences.
 	DRY DRY
-	// DynatempRange ≥ 0 lets the temperature vary by that much either way with the entropy of the row, to the power of
-	// DynatempExponent.
+	// DynatempRange in [0, 2] lets a Temperature above 0 vary by that much either way, but not below 0, with the entropy of the row
+	// as a share of the largest possible one, to the power of DynatempExponent, in [0, 100].
 	DynatempRange, DynatempExponent float64
-	// Mirostat 2 draws from the tokens whose surprise is at most a bound, which moves at the rate MirostatEta such that the mean
-	// surprise comes to MirostatTau, in bits; other truncations are then off. 0 is off.
+	// Mirostat is 0 or 2. Mirostat 2 draws from the tokens whose surprise is at most a bound, which moves after each draw at the rate
+	// MirostatEta, in [0, 1], such that the mean surprise comes to MirostatTau, in [0, 100] bits. Other truncations are then off.
 	Mirostat                 int
 	MirostatTau, MirostatEta float64
 
 	// MinTokens ≥ 0 is how many tokens an answer has at least: before, the tokens of Utility.End are forbidden. IgnoreEnd forbids
-	// them throughout.
+	// them throughout. Where the mask allows nothing else, they are allowed.
 	MinTokens int
 	IgnoreEnd bool
 	// Seed starts the generator of the draw, and of nothing else.
@@ -169,20 +171,22 @@ type Focus struct {
 // DRY is a penalty on tokens that would continue a sequence that occurred before (p-e-w, "DRY: A modern repetition penalty",
 // 2024): Multiplier·Base^(length - AllowedLength) for one that repeats length ≥ AllowedLength tokens.
 type DRY struct {
-	// Multiplier ≥ 0; 0 is off. Base ≥ 1, 0 means 1.75. AllowedLength ≥ 0, 0 means 2.
+	// Multiplier in [0, 100]; 0 is off. Base in [1, 100], 0 means 1.75. AllowedLength ≥ 0, 0 means 2.
 	Multiplier, Base float64
 	AllowedLength    int
-	// LastN is how many tokens are looked at, prompt included; -1 all, 0 none.
+	// LastN ≥ -1 is how many tokens are looked at, prompt included; -1 means all, 0 none, and more than 65536 as many.
 	LastN int
-	// Breakers are sequences of tokens that no repetition reaches across.
+	// Breakers are sequences of 1 to 64 tokens that no repetition reaches across.
 	Breakers [][]Token
 }
 
-// Mask forbids tokens at a step.
+// Mask forbids tokens at a step. What Apply and Allows say is a matter of the tokens accepted so far alone.
 type Mask interface {
 	// Apply sets the logits of the forbidden tokens to -Inf, and no other. It must not look at the logits, some of which have
 	// no noise yet.
 	Apply(logits []float32)
+	// Allows reports whether Apply would leave a token alone, without the cost of the whole row.
+	Allows(t Token) bool
 	// Accept tells which token was chosen.
 	Accept(t Token)
 }

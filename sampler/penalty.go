@@ -12,15 +12,16 @@ type penalties struct {
 	answer counts    // nil without frequency and presence
 	recent sightings // nil without repeat
 	now    int
+	dry    *dry
 }
 
 // any reports whether a logit may be moved.
-func (p *penalties) any() bool { return p.answer.of != nil || p.recent.last != nil }
+func (p *penalties) any() bool { return p.answer.of != nil || p.recent.last != nil || p.dry != nil }
 
 const defaultRepeatLastN = 64
 
 func newPenalties(p *Params, vocab int) penalties {
-	pen := penalties{frequency: p.FrequencyPenalty, presence: p.PresencePenalty, repeat: p.RepeatPenalty}
+	pen := penalties{frequency: p.FrequencyPenalty, presence: p.PresencePenalty, repeat: p.RepeatPenalty, dry: newDRY(&p.DRY, vocab)}
 	if pen.frequency != 0 || pen.presence != 0 {
 		pen.answer = counts{of: make([]int32, vocab), members: make([]Token, 0, vocab)}
 	}
@@ -38,10 +39,11 @@ func newPenalties(p *Params, vocab int) penalties {
 	return pen
 }
 
-// prompt counts a token of the prompt: only the repeat penalty looks at those.
+// prompt counts a token of the prompt: only the repeat penalty and DRY look at those.
 func (p *penalties) prompt(t Token) {
 	p.now++
 	p.recent.see(t, p.now)
+	p.dry.see(t)
 }
 
 // accept counts a token of the answer.
@@ -54,6 +56,8 @@ func (p *penalties) accept(t Token) {
 //
 //	z ← z - frequency·count - presence        for tokens of the answer
 //	z ← z/repeat if z > 0, else z·repeat      for tokens among the last window ones
+//
+// and then DRY.
 func (p *penalties) apply(v *view) {
 	for _, t := range p.answer.members {
 		v.set(t, float32(float64(v.at(t))-float64(p.frequency*float64(p.answer.of[t]))-p.presence))
@@ -62,6 +66,7 @@ func (p *penalties) apply(v *view) {
 	for _, t := range p.recent.members {
 		v.set(t, repeated(v.at(t), p.repeat))
 	}
+	p.dry.apply(v)
 }
 
 // repeated is the repeat penalty of one logit. A tiny penalty may not turn a finite logit into an infinite one.

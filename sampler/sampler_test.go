@@ -3,44 +3,68 @@ package sampler
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
 )
 
-// maskFunc is a Mask without state.
+// maskFunc is a Mask without state that looks at the row, as no mask should.
 type maskFunc func(row []float32)
 
 func (f maskFunc) Apply(row []float32) { f(row) }
+func (f maskFunc) Allows(Token) bool   { return true }
 func (f maskFunc) Accept(Token)        {}
 
+// forbidden is a Mask without state. It counts what it is asked.
+type forbidden struct {
+	tokens         map[Token]bool
+	asked, applied int
+}
+
+func (f *forbidden) Apply(row []float32) {
+	f.applied++
+	for t := range f.tokens {
+		row[t] = negInf
+	}
+}
+
+func (f *forbidden) Allows(t Token) bool {
+	f.asked++
+	return !f.tokens[t]
+}
+
+func (f *forbidden) Accept(Token) {}
+
 // forbid is a mask that forbids tokens.
-func forbid(tokens ...Token) Mask {
-	return maskFunc(func(row []float32) {
-		for _, t := range tokens {
-			row[t] = negInf
-		}
-	})
+func forbid(tokens ...Token) *forbidden {
+	f := &forbidden{tokens: map[Token]bool{}}
+	for _, t := range tokens {
+		f.tokens[t] = true
+	}
+	return f
 }
 
 // TestStagesThatMoveTheRow runs stages 1 to 5, written down once more, in the documented order and with each pair of
 // neighbours swapped: Sample must do the former bit for bit, and each swap must be told from it.
 func TestStagesThatMoveTheRow(t *testing.T) {
 	const vocab = 64
-	prompt, accepted := []Token{3, 4, 5}, []Token{3, 7, 7, 9, 11}
+	prompt, accepted := []Token{9, 11, 3, 4, 5}, []Token{3, 7, 7, 9, 11}
 	p := Params{
 		Utility:          Utility{Sigma: 1.5, Key: UtilityKey([]byte("secret"), "m", 1.5)},
 		Bias:             map[Token]float64{3: 2.3, 7: -1.7, 11: 0.5, 13: 0.5, 17: 0.5, 19: 0.5},
 		FrequencyPenalty: 0.6,
 		PresencePenalty:  0.3,
 		RepeatPenalty:    1.3,
+		DRY:              DRY{Multiplier: 4.4, LastN: -1},
 		FocusKey:         FocusKey(5),
 		Focus:            []Focus{{Targets: [][]Token{{3}, {7}, {21}}, Sigma: 40}},
 		Mask: maskFunc(func(row []float32) { // looks at what a focus has moved
-			if row[3] > 20 {
+			if row[21] > 20 {
 				row[7] = negInf
 			}
 		}),
+		Logprobs: true, // the whole row is masked
 	}
 	s := mustNew(t, p, vocab)
 	s.Prime(prompt)
@@ -76,6 +100,9 @@ func TestStagesThatMoveTheRow(t *testing.T) {
 				}
 			}
 		}},
+		{"dry", func(row []float32) { // 9, 11 was followed by 3
+			row[3] = float32(float64(row[3]) - 4.4)
+		}},
 		{"focus", func(row []float32) {
 			for _, token := range []Token{3, 7, 21} {
 				row[token] = float32(float64(row[token]) + 40*math.Abs(focus.at(token)))
@@ -87,6 +114,7 @@ func TestStagesThatMoveTheRow(t *testing.T) {
 	for _, token := range []Token{11, 13, 17, 19} {
 		raw[token] = 1<<23 + 100 // in float32 a multiple of 1, so that a sum depends on its order
 	}
+	raw[3] = 1.3 * (1<<23 + 2) // which dry takes below 2²³, where float32 is finer
 	run := func(order []int) []float32 {
 		row := slices.Clone(raw)
 		for _, i := range order {
@@ -94,7 +122,7 @@ func TestStagesThatMoveTheRow(t *testing.T) {
 		}
 		return row
 	}
-	want := run([]int{0, 1, 2, 3, 4, 5})
+	want := run([]int{0, 1, 2, 3, 4, 5, 6})
 	got := slices.Clone(raw)
 	mustSample(t, s, got)
 	s.view.all()
@@ -102,7 +130,7 @@ func TestStagesThatMoveTheRow(t *testing.T) {
 		t.Errorf("Sample leaves\n%v, want\n%v", got, want)
 	}
 	for i := range len(stages) - 1 {
-		order := []int{0, 1, 2, 3, 4, 5}
+		order := []int{0, 1, 2, 3, 4, 5, 6}
 		order[i], order[i+1] = i+1, i
 		if sameBits(run(order), want) {
 			t.Errorf("%s and %s can be swapped unnoticed", stages[i].name, stages[i+1].name)
@@ -125,7 +153,7 @@ func chosen(t *testing.T, p Params, row []float32) []Token {
 	return set
 }
 
-// TestStagesThatChoose tells stages 5 to 11 from one another on probabilities of 0.4, 0.3, 0.2 and 0.1, by hand. A token that
+// TestStagesThatChoose tells stages 5 to 15 from one another on probabilities of 0.4, 0.3, 0.2 and 0.1, by hand. A token that
 // remains has a chance of at least 0.1, and is missed by 500 draws with less than 10⁻²².
 func TestStagesThatChoose(t *testing.T) {
 	row := make([]float32, 4)
@@ -149,6 +177,26 @@ func TestStagesThatChoose(t *testing.T) {
 		{"top-p before min-p", Params{Temperature: 1, TopP: 0.55, MinP: 0.6}, []Token{0, 1}},
 		// At T = ½ the second has 0.09/0.16 = 0.56 of the first's; at 1 it has 0.75.
 		{"temperature before min-p", Params{Temperature: 0.5, MinP: 0.6}, []Token{0}},
+		// At T = ½ the entropy of the row, not that of the row at T = ½, decides: 1.28 of ln 4 = 1.39 nats is 0.92, to the 20th power 0.20.
+		// So T = 0.3 + 0.2·0.4 = 0.38, where the first has 0.09/(0.09+0.042+0.0145+0.0023) = 0.60; at 0.5 it has 0.53.
+		{"the entropy of temperature 1", Params{Temperature: 0.5, DynatempRange: 0.2, DynatempExponent: 20, TopP: 0.57}, []Token{0}},
+		{"temperature ½ for comparison", Params{Temperature: 0.5, TopP: 0.57}, []Token{0, 1}},
+		// The logits -0.92, -1.20, -1.61, -2.30 deviate by 0.52, of the first two by 0.14: were top-k first, the second were too far.
+		{"top-n-sigma before top-k", Params{Temperature: 1, TopNSigma: 1, TopK: 2}, []Token{0, 1}},
+		// Of two, the surprises are 0.56 and 0.85, their mean 0.68, and the first one is closer; of all, the second one is.
+		{"top-k before typical", Params{Temperature: 1, TopK: 2, TypicalP: 0.1}, []Token{0}},
+		{"typical of all for comparison", Params{Temperature: 1, TypicalP: 0.1}, []Token{1}},
+		// Typical leaves the second, third and first: top-p 0.25 of those the first; were top-p first, it would leave the first alone.
+		{"typical before top-p", Params{Temperature: 1, TypicalP: 0.25, TopP: 0.25}, []Token{1}},
+		// Above 0.25 are two, and the first is removed. The second then has half of the best: were XTC first, min-p would keep three.
+		{"min-p before xtc", Params{Temperature: 1, MinP: 0.6, XTCProbability: 1, XTCThreshold: 0.25}, []Token{1}},
+		// Of the first two all have 0.3 and more; of all, only those.
+		{"top-p before xtc", Params{Temperature: 1, TopP: 0.65, XTCProbability: 1, XTCThreshold: 0.15}, []Token{1}},
+		{"xtc of all for comparison", Params{Temperature: 1, XTCProbability: 1, XTCThreshold: 0.15}, []Token{2, 3}},
+		// 2τ = 1.8 bits: the first two have 1.3 and 1.7.
+		{"mirostat in place of truncation", Params{Temperature: 1, Mirostat: 2, MirostatTau: 0.9, TopK: 1, TopP: 0.1, MinP: 1, TopNSigma: 0.1, TypicalP: 0.1}, []Token{0, 1}},
+		// At T = ½ they have 0.9, 1.7 and 2.9.
+		{"temperature before mirostat", Params{Temperature: 0.5, Mirostat: 2, MirostatTau: 0.8}, []Token{0}},
 		{"min-p before the draw", Params{Temperature: 1, MinP: 0.6}, []Token{0, 1}},
 		{"nothing removed", Params{Temperature: 1}, []Token{0, 1, 2, 3}},
 	} {
@@ -262,7 +310,7 @@ func TestBrokenRows(t *testing.T) {
 		{"+Inf", []float32{1, 2, inf}, Params{}, ErrNotFinite},
 		{"NaN that a mask would hide", []float32{1, nan, 2}, Params{Mask: forbid(1)}, ErrNotFinite},
 		{"+Inf that a mask would hide", []float32{1, inf, 2}, Params{Mask: forbid(1)}, ErrNotFinite},
-		{"a mask that writes NaN", []float32{1, 2, 3}, Params{Mask: maskFunc(func(row []float32) { row[0] = nan })}, ErrNotFinite},
+		{"a mask that writes NaN", []float32{1, 2, 3}, Params{Logprobs: true, Mask: maskFunc(func(row []float32) { row[0] = nan })}, ErrNotFinite},
 		{"a sum beyond float32", []float32{1, huge, 2}, Params{Focus: []Focus{{Targets: [][]Token{{1}}, Sigma: 100}}}, nil},
 		{"all forbidden by the model", []float32{negInf, negInf, negInf}, Params{}, ErrNoCandidate},
 		{"all forbidden by the mask", []float32{1, 2, 3}, Params{Mask: all}, ErrNoCandidate},
@@ -348,10 +396,38 @@ func combinations() map[string]Params {
 	}
 }
 
+// furtherCombinations are those of parameters that came later.
+func furtherCombinations() map[string]Params {
+	utility := combinations()["everything"].Utility
+	ends := utility
+	ends.End = []Token{4, 5}
+	dry := DRY{Multiplier: 0.8, LastN: -1, Breakers: [][]Token{{7}, {8, 9}}}
+	all := combinations()["everything"]
+	all.DRY, all.TopNSigma, all.TypicalP, all.XTCProbability, all.XTCThreshold = dry, 3, 0.9, 0.5, 0.02
+	all.DynatempRange, all.DynatempExponent, all.MinTokens, all.Utility.End = 0.3, 1.2, 5, []Token{4, 5}
+	return map[string]Params{
+		"top_n_sigma":        {Temperature: 1, TopNSigma: 1.5, Seed: 1},
+		"typical":            {Temperature: 1, TypicalP: 0.6, Seed: 2},
+		"top_k_typical":      {Utility: utility, Temperature: 1, TopK: 30, TypicalP: 0.6, Seed: 2},
+		"xtc":                {Temperature: 1, XTCProbability: 0.5, XTCThreshold: 0.01, Seed: 3},
+		"dry":                {DRY: dry},
+		"dynatemp":           {Temperature: 1, DynatempRange: 0.5, DynatempExponent: 1, Seed: 4},
+		"mirostat":           {Utility: utility, Temperature: 1, Mirostat: 2, MirostatTau: 4, MirostatEta: 0.1, Seed: 5},
+		"ends":               {Utility: ends, MinTokens: 10},
+		"greedy_mask":        {Utility: utility, Mask: forbid(1, 2, 3)},
+		"top_k_mask":         {Utility: utility, Temperature: 1, TopK: 10, Mask: forbid(1, 2, 3), Seed: 6},
+		"top_p_mask":         {Utility: utility, Temperature: 1, TopP: 0.3, Mask: forbid(1, 2, 3), Seed: 7},
+		"drawn_mask":         {Utility: utility, Temperature: 1, Mask: forbid(1, 2, 3), Seed: 8},
+		"everything_further": all,
+	}
+}
+
 func TestNoAllocations(t *testing.T) {
 	const vocab = 5000
 	raw := testRow(1, vocab)
-	for name, p := range combinations() {
+	all := combinations()
+	maps.Copy(all, furtherCombinations())
+	for name, p := range all {
 		s := mustNew(t, p, vocab)
 		s.Prime([]Token{1, 2, 3})
 		row := make([]float32, vocab)

@@ -65,15 +65,15 @@ func bucketEnd(b int) float64 {
 	return math.Nextafter(float64(b+1)/bucketsPerUnit, 0)
 }
 
-// selection is the scratch of stages 8 to 11.
+// selection is the scratch of stages 8 to 15.
 type selection struct {
 	heap   []ranked  // top-k: capacity k
 	near   []ranked  // min-p alone: the tokens within depth of the best, where they are few
 	depth  float64   // min-p: the largest depth that stays
 	logits []float32 // survivors of a truncation
 	ids    []Token
-	mass   []float64 // top-p: weight per bucket
-	edge   []ranked  // top-p: the bucket in which the nucleus ends
+	mass   []float64 // typical and top-p: weight per bucket
+	edge   []ranked  // typical and top-p: the bucket in which the kept ones end
 	sums   []float64 // draw: weight per block
 }
 
@@ -83,21 +83,24 @@ func newSelection(p *Params, vocab int) selection {
 		return s
 	}
 	n := vocab
-	if p.TopK > 0 && p.TopK < vocab {
+	if p.TopK > 0 && p.TopK < vocab && p.Mirostat == 0 {
 		n = p.TopK
 		s.heap = make([]ranked, 0, n)
 	}
 	s.sums = make([]float64, (n+drawBlock-1)/drawBlock)
-	if n < vocab || p.nucleus() || p.MinP > 0 {
+	if n < vocab || p.truncates() {
 		s.logits, s.ids = make([]float32, 0, n), make([]Token, 0, n)
+	}
+	if p.Mirostat != 0 {
+		return s
 	}
 	if p.MinP > 0 {
 		s.depth = -math.Log(p.MinP)
-		if n == vocab && !p.nucleus() {
+		if n == vocab && !p.nucleus() && !p.typical() {
 			s.near = make([]ranked, 0, vocab/nearShare)
 		}
 	}
-	if p.nucleus() {
+	if p.nucleus() || p.typical() {
 		s.mass, s.edge = make([]float64, buckets), make([]ranked, 0, n)
 	}
 	return s
@@ -107,7 +110,42 @@ func newSelection(p *Params, vocab int) selection {
 const nearShare = 8
 
 // nucleus reports whether top-p can remove anything.
-func (p Params) nucleus() bool { return p.TopP > 0 && p.TopP < 1 }
+func (p *Params) nucleus() bool { return p.TopP > 0 && p.TopP < 1 }
+
+// typical reports whether typical can remove anything.
+func (p *Params) typical() bool { return p.TypicalP > 0 && p.TypicalP < 1 }
+
+// truncates reports whether a stage other than top-k can remove anything.
+func (p *Params) truncates() bool {
+	return p.nucleus() || p.typical() || p.MinP > 0 || p.TopNSigma > 0 || p.XTCProbability > 0 || p.Mirostat != 0
+}
+
+// truncate runs stages 8 to 13; filled is that of topK.
+func (s *selection) truncate(v *view, p *Params, to scale, filled, xtc bool) candidates {
+	floor := negativeInfinity
+	if p.TopNSigma > 0 {
+		floor = nSigma(v.all(), float32(to.best), p.TopNSigma) // 8
+	}
+	c := s.topK(v, to, filled) // 9
+	if p.TopNSigma > 0 {
+		c = s.above(c, floor)
+	}
+	return s.afterTopK(c, p, xtc)
+}
+
+func (s *selection) afterTopK(c candidates, p *Params, xtc bool) candidates {
+	c = s.typical(c, p.TypicalP) // 10
+	c = s.topP(c, p.TopP)        // 11
+	return s.afterTopP(c, p, xtc)
+}
+
+func (s *selection) afterTopP(c candidates, p *Params, xtc bool) candidates {
+	c = s.minP(c, p.MinP) // 12
+	if xtc {
+		c = s.xtc(c, p.XTCThreshold) // 13
+	}
+	return c
+}
 
 // topK makes the k first-ranked tokens candidates; k is the heap's capacity, and without a heap all are. With filled, the
 // heap holds them already. What min-p will remove anyway, without top-p in between, it may leave out.
@@ -139,7 +177,7 @@ func (s *selection) listed(list []ranked, to scale) candidates {
 // topP keeps the shortest prefix of the ranking whose share of the weight reaches p; 0 and 1 keep all. The bucket in which
 // the prefix ends is found by weight alone, so no more than that bucket is ever sorted.
 func (s *selection) topP(c candidates, p float64) candidates {
-	if s.mass == nil {
+	if p == 0 || p == 1 {
 		return c
 	}
 	need := p * s.weigh(c)
@@ -220,21 +258,39 @@ func (s *selection) upTo(c candidates, last ranked) candidates {
 const drawBlock = 256
 
 // draw returns the first candidate, in order of id, at which the sum of the weights exceeds coin times their total;
-// coin ∈ [0, 1). The sums of blocks are kept, so that only one block is weighed twice. Should rounding leave the total out of
-// reach, it is the last candidate with a weight.
+// coin ∈ [0, 1).
 func (s *selection) draw(c candidates, coin float64) Token {
-	n, total := 0, 0.0
-	for lo := 0; lo < len(c.logits); lo += drawBlock {
-		sum := 0.0
-		for _, z := range c.logits[lo:min(lo+drawBlock, len(c.logits))] {
-			sum += decay(c.depth(z))
-		}
-		s.sums[n] = sum
-		total += sum
-		n++
+	s.sum(c)
+	return c.id(s.pick(c, coin))
+}
+
+// sum weighs the candidates. The sums of blocks are kept, so that only one block is weighed again.
+func (s *selection) sum(c candidates) (total float64) {
+	s.sums = s.sums[:(len(c.logits)+drawBlock-1)/drawBlock]
+	for b := range s.sums {
+		total += s.resum(c, b)
+	}
+	return total
+}
+
+// resum weighs the candidates of one block.
+func (s *selection) resum(c candidates, b int) (sum float64) {
+	for _, z := range c.logits[b*drawBlock : min((b+1)*drawBlock, len(c.logits))] {
+		sum += decay(c.depth(z))
+	}
+	s.sums[b] = sum
+	return sum
+}
+
+// pick is draw after sum; it returns the place of the candidate. Should rounding leave the total out of reach, it is the last
+// candidate with a weight.
+func (s *selection) pick(c candidates, coin float64) int {
+	total := 0.0
+	for _, w := range s.sums {
+		total += w
 	}
 	block, rest, left := 0, 0.0, coin*total
-	for b, w := range s.sums[:n] {
+	for b, w := range s.sums {
 		if w == 0 {
 			continue
 		}
@@ -254,5 +310,5 @@ func (s *selection) draw(c candidates, coin float64) Token {
 			break
 		}
 	}
-	return c.id(chosen)
+	return chosen
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// reference is stages 7 to 10 by the book: everything sorted, everything normalised. It returns the candidates in ascending
+// reference is stages 7 to 13 by the book: everything sorted, everything normalised. It returns the candidates in ascending
 // order of id, with their probabilities.
 func reference(p Params, row []float32) (ids []Token, probs []float64) {
 	for i, z := range row {
@@ -16,17 +16,24 @@ func reference(p Params, row []float32) (ids []Token, probs []float64) {
 			ids = append(ids, Token(i))
 		}
 	}
-	slices.SortStableFunc(ids, func(a, b Token) int {
-		switch {
-		case row[a] > row[b]:
-			return -1
-		case row[a] < row[b]:
-			return 1
+	slices.SortStableFunc(ids, func(a, b Token) int { return -compare(row[a], row[b]) })
+	if p.TopNSigma > 0 {
+		var logits []float64
+		for _, t := range ids {
+			logits = append(logits, float64(row[t]))
 		}
-		return 0
-	})
+		m, variance := mean(logits), 0.0
+		for _, z := range logits {
+			variance += (z - m) * (z - m) / float64(len(logits))
+		}
+		floor := logits[0] - p.TopNSigma*math.Sqrt(variance)
+		ids = slices.DeleteFunc(ids, func(t Token) bool { return float64(row[t]) < floor })
+	}
 	if p.TopK > 0 {
 		ids = ids[:min(p.TopK, len(ids))]
+	}
+	if p.typical() {
+		ids = typicalReference(p, row, ids)
 	}
 	probs = softmax(row, ids, p.Temperature)
 	if p.TopP > 0 {
@@ -41,8 +48,55 @@ func reference(p Params, row []float32) (ids []Token, probs []float64) {
 	}
 	best := float64(row[ids[0]])
 	ids = slices.DeleteFunc(ids, func(t Token) bool { return math.Exp((float64(row[t])-best)/p.Temperature) < p.MinP })
+	if p.XTCProbability == 1 {
+		probs = softmax(row, ids, p.Temperature)
+		last := 0
+		for i, q := range probs {
+			if q > 0 && q >= p.XTCThreshold {
+				last = i
+			}
+		}
+		ids = ids[last:]
+	}
 	slices.Sort(ids)
 	return ids, softmax(row, ids, p.Temperature)
+}
+
+// typicalReference keeps the ranking.
+func typicalReference(p Params, row []float32, ids []Token) []Token {
+	probs := softmax(row, ids, p.Temperature)
+	entropy := 0.0
+	for _, q := range probs {
+		if q > 0 {
+			entropy -= q * math.Log(q)
+		}
+	}
+	order := make([]int, len(ids))
+	for i := range order {
+		order[i] = i
+	}
+	distance := func(i int) float64 { return math.Abs(-math.Log(probs[i]) - entropy) }
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch d := distance(a) - distance(b); {
+		case d < -1e-9: // what differs in rounding only is equally far
+			return -1
+		case d > 1e-9:
+			return 1
+		}
+		return 0
+	})
+	sum, n := 0.0, 0
+	for sum <= p.TypicalP+1e-12 && n < len(order) {
+		sum += probs[order[n]]
+		n++
+	}
+	kept := order[:n]
+	slices.Sort(kept)
+	var list []Token
+	for _, i := range kept {
+		list = append(list, ids[i])
+	}
+	return list
 }
 
 // softmax is the probabilities of the listed tokens among themselves.
@@ -63,7 +117,7 @@ func softmax(row []float32, ids []Token, temperature float64) []float64 {
 	return probs
 }
 
-// survivors runs stages 7 to 10 and returns what is left.
+// survivors runs stages 7 to 13 and returns what is left.
 func survivors(t *testing.T, p Params, row []float32) (candidates, *selection) {
 	t.Helper()
 	v := newView(len(row), 0, nil)
@@ -71,9 +125,7 @@ func survivors(t *testing.T, p Params, row []float32) (candidates, *selection) {
 		t.Fatal(err)
 	}
 	s := newSelection(&p, len(row))
-	c := s.topK(&v, temper(v.top.logit, p.Temperature), false)
-	c = s.topP(c, p.TopP)
-	return s.minP(c, p.MinP), &s
+	return s.truncate(&v, &p, temper(v.top.logit, p.Temperature), false, p.XTCProbability == 1), &s
 }
 
 // listed are the ids of the candidates that have a finite logit.
@@ -118,6 +170,15 @@ func TestSelectionIsTheTextbook(t *testing.T) {
 				if rng.IntN(3) == 0 {
 					p.MinP = rng.Float64() * rng.Float64()
 				}
+				if rng.IntN(4) == 0 {
+					p.TopNSigma = 3 * rng.Float64()
+				}
+				if rng.IntN(4) == 0 && name != "steep" && name != "ties" { // where rounding decides which of equally distant ones are kept
+					p.TypicalP = rng.Float64()
+				}
+				if rng.IntN(4) == 0 {
+					p.XTCProbability, p.XTCThreshold = 1, 0.5*rng.Float64()*rng.Float64()
+				}
 				c, _ := survivors(t, p, row)
 				want, _ := reference(p, row)
 				if got := listed(c); !slices.Equal(got, want) {
@@ -129,7 +190,7 @@ func TestSelectionIsTheTextbook(t *testing.T) {
 }
 
 func settings(p Params) string {
-	return fmt.Sprintf("temperature %g, top_k %d, top_p %g, min_p %g", p.Temperature, p.TopK, p.TopP, p.MinP)
+	return fmt.Sprintf("temperature %g, top_n_sigma %g, top_k %d, typical_p %g, top_p %g, min_p %g, xtc %g", p.Temperature, p.TopNSigma, p.TopK, p.TypicalP, p.TopP, p.MinP, p.XTCThreshold)
 }
 
 func head(ids []Token) []Token { return ids[:min(len(ids), 20)] }
@@ -153,6 +214,15 @@ func TestSelectionEdges(t *testing.T) {
 		{"top_k 3", Params{TopK: 3}, mixed, []Token{1, 2, 3}},
 		{"min_p 1 keeps the equally best", Params{MinP: 1}, mixed, []Token{1, 3}},
 		{"the smallest min_p keeps all", Params{MinP: 5e-324}, mixed, []Token{0, 1, 2, 3, 4}},
+		{"typical keeps no forbidden token", Params{TypicalP: 0.99}, []float32{negInf, 1, negInf, 1}, []Token{1, 3}},
+		{"typical_p met exactly by half of equal tokens is not exceeded", Params{TypicalP: 0.5}, flat, []Token{0, 1, 2, 3, 4}},
+		{"one far more probable than expected is not typical", Params{TypicalP: 0.3}, []float32{1, 0, 0, 0, 0, 0, 0, 0}, []Token{1, 2, 3}},
+		{"min_p is a share of the best that is typical", Params{TypicalP: 0.3, MinP: 0.9}, []float32{1, 0, 0, 0, 0, 0, 0, 0}, []Token{1, 2, 3}},
+		{"top_n_sigma keeps the equally best", Params{TopNSigma: 5e-324}, mixed, []Token{1, 3}},
+		{"top_n_sigma counts no forbidden token", Params{TopNSigma: 1}, []float32{negInf, 2, negInf, -1, 2, -1}, []Token{1, 4}},
+		{"xtc leaves a lone one alone", Params{XTCProbability: 1, XTCThreshold: 0.5}, []float32{4, 1, 1}, []Token{0, 1, 2}},
+		{"xtc keeps the last of two, of equals the higher id", Params{XTCProbability: 1, XTCThreshold: 0.3}, []float32{4, 1, 4}, []Token{1, 2}},
+		{"xtc from 0 on keeps the least probable", Params{XTCProbability: 1}, []float32{4, 1, 4, negInf}, []Token{1}},
 		{"top_k counts no forbidden token", Params{TopK: 3}, []float32{negInf, 1, negInf, 0}, []Token{1, 3}},
 		{"the smallest temperature leaves the equally best", Params{Temperature: 5e-324, TopP: 0.99}, mixed, []Token{1, 3}},
 	} {

@@ -20,6 +20,14 @@ func (p Params) Validate(vocab int) error {
 		{"temperature", p.Temperature, 0, 2},
 		{"top_p", p.TopP, 0, 1},
 		{"min_p", p.MinP, 0, 1},
+		{"top_n_sigma", p.TopNSigma, 0, maxTopNSigma},
+		{"typical_p", p.TypicalP, 0, 1},
+		{"xtc_probability", p.XTCProbability, 0, 1},
+		{"xtc_threshold", p.XTCThreshold, 0, 1},
+		{"dynatemp_range", p.DynatempRange, 0, 2},
+		{"dynatemp_exponent", p.DynatempExponent, 0, maxExponent},
+		{"mirostat_tau", p.MirostatTau, 0, maxSurprise},
+		{"mirostat_eta", p.MirostatEta, 0, 1},
 		{"frequency_penalty", p.FrequencyPenalty, -2, 2},
 		{"presence_penalty", p.PresencePenalty, -2, 2},
 		{"repeat_penalty", p.RepeatPenalty, 0, 10},
@@ -32,6 +40,10 @@ func (p Params) Validate(vocab int) error {
 	switch {
 	case p.TopK < 0:
 		return &DomainError{"top_k", p.TopK, "at least 0"}
+	case p.Mirostat != 0 && p.Mirostat != 2:
+		return &DomainError{"mirostat", p.Mirostat, "0 or 2"}
+	case p.MinTokens < 0:
+		return &DomainError{"min_tokens", p.MinTokens, "at least 0"}
 	case p.RepeatLastN < -1:
 		return &DomainError{"repeat_last_n", p.RepeatLastN, "at least -1"}
 	case p.Utility.Scope.Window < 0 || p.Utility.Scope.Window > maxWindow:
@@ -57,6 +69,9 @@ func (p Params) Validate(vocab int) error {
 	if err := validBias(p.Bias, vocab); err != nil {
 		return err
 	}
+	if err := p.DRY.valid(vocab); err != nil {
+		return err
+	}
 	for i := range p.Focus {
 		if err := p.Focus[i].valid(fmt.Sprintf("focus[%d]", i), vocab); err != nil {
 			return err
@@ -70,6 +85,10 @@ func (u *Utility) windowed() bool { return u.Sigma > 0 && u.Scope.Window > 0 }
 
 const (
 	maxSigma       = 100
+	maxTopNSigma   = 100
+	maxExponent    = 100
+	maxSurprise    = 100 // bits
+	maxDRY         = 100
 	maxWindow      = 1024
 	maxBias        = 100
 	maxTopLogprobs = 20
@@ -150,6 +169,34 @@ func (f *Focus) validDial(name string) error {
 		return &DomainError{name + ".direction", f.Direction, "raise with a strength: its sign is the direction"}
 	case f.All || len(f.Targets) > 0:
 		return &DomainError{name + ".tokens", f.Targets, "empty with a strength"}
+	}
+	return nil
+}
+
+func (d *DRY) valid(vocab int) error {
+	if err := within("dry_multiplier", d.Multiplier, 0, maxDRY); err != nil {
+		return err
+	}
+	if d.Base != 0 {
+		if err := within("dry_base", d.Base, 1, maxDRY); err != nil {
+			return err
+		}
+	}
+	switch {
+	case d.AllowedLength < 0:
+		return &DomainError{"dry_allowed_length", d.AllowedLength, "at least 0"}
+	case d.LastN < -1:
+		return &DomainError{"dry_penalty_last_n", d.LastN, "at least -1"}
+	}
+	for _, b := range d.Breakers {
+		if len(b) < 1 || len(b) > maxBreaker {
+			return &DomainError{"dry_sequence_breakers", fmt.Sprintf("one of %d tokens", len(b)), fmt.Sprintf("of 1 to %d tokens each", maxBreaker)}
+		}
+		for _, t := range b {
+			if err := validToken("dry_sequence_breakers", t, vocab); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -197,3 +197,15 @@ func (v *view) settleAll() {
 	*u.exact += uint64(u.field.add(v.row, u.sigma, u.settled))
 	u.whole = true
 }
+
+// drop forbids the tokens that rank before one that is known to be the first of the others.
+func (v *view) drop(before []ranked, first ranked) {
+	if len(before) == 0 {
+		return
+	}
+	for _, r := range before {
+		v.row[r.at] = negativeInfinity
+	}
+	v.unset()
+	v.lead = append(v.lead[:0], first)
+}

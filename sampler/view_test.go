@@ -226,11 +226,11 @@ func randomParams(rng *rand.Rand, vocab int) Params {
 		p.Focus = append(p.Focus, Focus{All: true, Sigma: rng.Float64()})
 	}
 	if rng.IntN(3) == 0 {
-		var forbidden []Token
+		var list []Token
 		for range rng.IntN(vocab) {
-			forbidden = append(forbidden, some())
+			list = append(list, some())
 		}
-		p.Mask = forbid(forbidden...)
+		p.Mask = forbid(list...)
 	}
 	if rng.IntN(2) == 0 {
 		p.Temperature = 0.2 + rng.Float64()

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write docs/composition.md anew")
 
 const (
 	compositionDoc = "../../docs/composition.md"
-	composeTokens  = 6
+	composeTokens  = 4
 	composeSlots   = 32
 )
 
@@ -111,7 +111,7 @@ func (c *composition) pairing(t *testing.T, a, b int) *pairing {
 }
 
 func truncates(i int) bool {
-	return slices.ContainsFunc(features[i].stages, func(s int) bool { return s >= 7 && s <= 11 })
+	return slices.ContainsFunc(features[i].stages, func(s int) bool { return s >= 7 && s <= 15 })
 }
 
 // answer runs the cases through an engine of their own. They are admitted in order before it starts, so that every run

@@ -36,6 +36,7 @@ const (
 	composeTopP  = 0.5
 	composeMinP  = 0.2
 	composeTops  = 5
+	composeXTC   = 0.1
 	bannedWord   = " the"
 	stopString   = "s"
 )
@@ -101,6 +102,13 @@ var features = []feature{
 		apply: func(_ *composition, r *llama.Request) { r.Params.RepeatPenalty, r.Params.RepeatLastN = 1.3, 8 },
 	},
 	{
+		name: "dry", wire: "dry_multiplier, dry_base, …", stages: []int{3},
+		fields: []string{"Params.DRY.Multiplier", "Params.DRY.Base", "Params.DRY.AllowedLength", "Params.DRY.LastN", "Params.DRY.Breakers"},
+		apply: func(c *composition, r *llama.Request) {
+			r.Params.DRY = sampler.DRY{Multiplier: 2, Base: 1.5, AllowedLength: 1, LastN: -1, Breakers: [][]sampler.Token{{c.banned}, c.forced}}
+		},
+	},
+	{
 		name: "focus, paper form", wire: "aim.focus[].sigma", stages: []int{4},
 		fields: []string{"Params.Focus[].Targets", "Params.Focus[].Sigma", "Params.FocusKey"},
 		apply: func(c *composition, r *llama.Request) {
@@ -156,6 +164,18 @@ var features = []feature{
 		},
 	},
 	{
+		name: "min_tokens", wire: "min_tokens", stages: []int{5}, fields: []string{"Params.MinTokens", "Params.Utility.End"},
+		apply: func(c *composition, r *llama.Request) {
+			r.Params.MinTokens, r.Params.Utility.End = composeTokens-1, c.ends
+		},
+		holds: func(c *composition, r *llama.Request, a *composed) error { return goesOn(c, r, a, composeTokens-1) },
+	},
+	{
+		name: "ignore_eos", wire: "ignore_eos", stages: []int{5}, fields: []string{"Params.IgnoreEnd", "Params.Utility.End"},
+		apply: func(c *composition, r *llama.Request) { r.Params.IgnoreEnd, r.Params.Utility.End = true, c.ends },
+		holds: func(c *composition, r *llama.Request, a *composed) error { return goesOn(c, r, a, composeTokens) },
+	},
+	{
 		name: "temperature 0", wire: "temperature", stages: []int{6}, excludes: []string{"temperature 1"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Temperature = 0 },
 		holds: func(_ *composition, r *llama.Request, a *composed) error {
@@ -168,32 +188,57 @@ var features = []feature{
 		},
 	},
 	{
-		name: "temperature 1", wire: "temperature", stages: []int{7, 11}, fields: []string{"Params.Temperature"}, excludes: []string{"temperature 0"},
+		name: "temperature 1", wire: "temperature", stages: []int{7, 15}, fields: []string{"Params.Temperature"}, excludes: []string{"temperature 0"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Temperature = 1 },
 	},
 	{
-		name: "top-k", wire: "top_k", stages: []int{8}, fields: []string{"Params.TopK"},
+		name: "dynamic temperature", wire: "dynatemp_range, dynatemp_exponent", stages: []int{7},
+		fields: []string{"Params.DynatempRange", "Params.DynatempExponent"},
+		apply:  func(_ *composition, r *llama.Request) { r.Params.DynatempRange, r.Params.DynatempExponent = 0.5, 1.5 },
+	},
+	{
+		name: "top-n-sigma", wire: "top_n_sigma", stages: []int{8}, fields: []string{"Params.TopNSigma"},
+		apply: func(_ *composition, r *llama.Request) { r.Params.TopNSigma = 1 },
+	},
+	{
+		name: "top-k", wire: "top_k", stages: []int{9}, fields: []string{"Params.TopK"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.TopK = composeTopK },
 		holds: ranked(func(s llama.Sampled, rank int, _ float64) bool { return rank < composeTopK }),
 	},
 	{
-		name: "top-p", wire: "top_p", stages: []int{9}, fields: []string{"Params.TopP"},
+		name: "typical", wire: "typical_p", stages: []int{10}, fields: []string{"Params.TypicalP"},
+		apply: func(_ *composition, r *llama.Request) { r.Params.TypicalP = 0.4 },
+	},
+	{
+		name: "top-p", wire: "top_p", stages: []int{11}, fields: []string{"Params.TopP"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.TopP = composeTopP },
 		holds: ranked(func(_ llama.Sampled, _ int, before float64) bool { return before < composeTopP+1e-9 }),
 	},
 	{
-		name: "min-p", wire: "min_p", stages: []int{10}, fields: []string{"Params.MinP"},
+		name: "min-p", wire: "min_p", stages: []int{12}, fields: []string{"Params.MinP"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.MinP = composeMinP },
 		holds: ranked(func(s llama.Sampled, _ int, _ float64) bool {
 			return s.Logprob >= s.Top[0].Logprob+math.Log(composeMinP)-1e-9
 		}),
 	},
 	{
-		name: "seed, n > 1", wire: "seed, n", stages: []int{11}, fields: []string{"Params.Seed"},
+		name: "xtc", wire: "xtc_probability, xtc_threshold", stages: []int{13}, fields: []string{"Params.XTCProbability", "Params.XTCThreshold"},
+		apply: func(_ *composition, r *llama.Request) { r.Params.XTCProbability, r.Params.XTCThreshold = 1, composeXTC },
+		holds: func(_ *composition, r *llama.Request, a *composed) error { return withoutTop(r, a) },
+	},
+	{
+		name: "mirostat 2", wire: "mirostat, mirostat_tau, mirostat_eta", stages: []int{14},
+		fields: []string{"Params.Mirostat", "Params.MirostatTau", "Params.MirostatEta"},
+		apply: func(_ *composition, r *llama.Request) {
+			r.Params.Mirostat, r.Params.MirostatTau, r.Params.MirostatEta = 2, 3, 0.1
+		},
+	},
+	{
+		name: "seed, n > 1", wire: "seed, n", stages: []int{15}, fields: []string{"Params.Seed"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Seed = 7 },
 	},
 	{
-		name: "logprobs", wire: "logprobs, top_logprobs", stages: []int{12}, fields: []string{"Params.Logprobs", "Params.TopLogprobs"},
+		name: "logprobs", wire: "logprobs, top_logprobs", stages: []int{16}, fields: []string{"Params.Logprobs", "Params.TopLogprobs"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Logprobs, r.Params.TopLogprobs = true, composeTops },
 		holds: func(_ *composition, r *llama.Request, a *composed) error { return probabilities(r, a) },
 	},
@@ -296,6 +341,9 @@ func (m *lowerCase) Apply(logits []float32) {
 	}
 }
 
+// Allows implements [sampler.Mask].
+func (m *lowerCase) Allows(t sampler.Token) bool { return m.allowed[t] }
+
 // Accept implements [sampler.Mask].
 func (m *lowerCase) Accept(sampler.Token) {}
 
@@ -303,7 +351,8 @@ func (m *lowerCase) Accept(sampler.Token) {}
 // flips are counted.
 func flipsAreSeen(r *llama.Request, a *composed) error {
 	p := r.Params
-	if p.Temperature > 0 || p.Mask != nil || len(p.Bias)+len(p.Focus)+len(p.Spans)+len(r.Forced) > 0 || p.FrequencyPenalty+p.PresencePenalty+p.RepeatPenalty > 0 {
+	if p.Temperature > 0 || p.Mask != nil || len(p.Bias)+len(p.Focus)+len(p.Spans)+len(r.Forced) > 0 || p.FrequencyPenalty+p.PresencePenalty+p.RepeatPenalty+p.DRY.Multiplier > 0 ||
+		p.MinTokens > 0 || p.IgnoreEnd {
 		return nil
 	}
 	flips := uint64(0)
@@ -318,12 +367,38 @@ func flipsAreSeen(r *llama.Request, a *composed) error {
 	return nil
 }
 
+// goesOn checks that no token of the first n ends the answer.
+func goesOn(c *composition, r *llama.Request, a *composed, n int) error {
+	for i, t := range a.chosen[:min(n, len(a.chosen))] {
+		if i >= len(r.Forced) && slices.Contains(c.ends, t) {
+			return fmt.Errorf("token %d ends the answer", i)
+		}
+	}
+	return nil
+}
+
+// withoutTop checks, where the log-probabilities show it and nothing else truncates, that of two tokens above the threshold the
+// first one is not chosen.
+func withoutTop(r *llama.Request, a *composed) error {
+	p := r.Params
+	if p.Temperature != 1 || p.DynatempRange+p.TopNSigma+p.TypicalP+p.TopP+p.MinP > 0 || p.Mirostat != 0 {
+		return nil
+	}
+	for i, s := range a.sampled {
+		if i >= len(r.Forced) && len(s.Top) > 1 && math.Exp(s.Top[1].Logprob) >= composeXTC && s.Token == s.Top[0].Token {
+			return fmt.Errorf("token %d is the most probable one, with %g the second one is above the threshold", i, math.Exp(s.Top[1].Logprob))
+		}
+	}
+	return nil
+}
+
 // ranked checks what is left of a truncated distribution, where the answer shows it: log-probabilities describe the row before
 // truncation, at temperature 1. inside gets the token, its place among the listed ones (their number where it is none of
 // them) and the probability of those before it.
 func ranked(inside func(s llama.Sampled, rank int, before float64) bool) func(*composition, *llama.Request, *composed) error {
 	return func(_ *composition, r *llama.Request, a *composed) error {
-		if r.Params.Temperature == 0 {
+		// Mirostat takes the place of truncation; a dynamic temperature and typical change what a later one measures itself by.
+		if p := r.Params; p.Temperature == 0 || p.Mirostat != 0 || p.DynatempRange > 0 || p.TypicalP > 0 {
 			return nil
 		}
 		for i, s := range a.sampled {
