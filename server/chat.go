@@ -59,7 +59,7 @@ func (c *call) converse(d dialogue) error {
 	if t == nil {
 		return invalid("model", "no_chat_template", "the model %s has no chat template; /v1/completions takes plain text", c.model.ID)
 	}
-	tokens, text, err := c.conversation(d, d.messages)
+	tokens, parts, err := c.conversation(d, d.messages)
 	if err != nil {
 		return err
 	}
@@ -69,9 +69,12 @@ func (c *call) converse(d dialogue) error {
 	}
 	c.prompts = []prompt{{tokens: tokens, spans: spans}}
 	format := toolcall.Detect(t.Source())
+	if !t.KnowsTools() {
+		format = toolcall.Hermes // in which the model is told about them
+	}
 	known := format == toolcall.Harmony || thoughtful.MatchString(t.Source())
 	splits := d.reasoning == "deepseek" || d.reasoning == "auto" && known
-	c.thinking = openThought(text)
+	c.thinking = t.OpensThinking(parts) || openThought(spell(parts))
 	c.parsed = splits || c.tools.active()
 	c.request.ShowControl = c.tools.active() || splits && known // their markers may be control tokens
 	c.parser = toolcall.Options{
@@ -110,20 +113,20 @@ func (c *call) constrainTools() error {
 	return c.constrain(form{fieldTools.name, gbnf})
 }
 
-// conversation is the prompt that the model's template makes of messages, and its text.
-func (c *call) conversation(d dialogue, messages []chat.Message) ([]sampler.Token, string, error) {
+// conversation is the prompt that the model's template makes of messages.
+func (c *call) conversation(d dialogue, messages []chat.Message) ([]sampler.Token, []llama.Part, error) {
 	parts, err := c.model.Template.Render(chat.Conversation{Messages: messages, Tools: d.tools, Kwargs: d.kwargs, Continue: d.continues})
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	tokens, err := c.model.Engine.Model().Tokenize(parts, true)
 	if err != nil {
-		return nil, "", invalid("messages", codeValue, "the messages cannot be tokenized: %v", err)
+		return nil, nil, invalid("messages", codeValue, "the messages cannot be tokenized: %v", err)
 	}
 	if len(tokens) == 0 {
-		return nil, "", invalid("messages", codeValue, "the chat template makes an empty prompt of the messages")
+		return nil, nil, invalid("messages", codeValue, "the chat template makes an empty prompt of the messages")
 	}
-	return tokens, spell(parts), nil
+	return tokens, parts, nil
 }
 
 func spell(parts []llama.Part) string {
@@ -214,7 +217,7 @@ func (o *object) message(h *history) chat.Message {
 	default:
 		o.require(fieldContent)
 	}
-	m.Content = o.content()
+	m.Content, m.NoContent = o.content(), !o.has(fieldContent) && len(m.ToolCalls) > 0
 	return m
 }
 

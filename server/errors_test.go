@@ -288,7 +288,6 @@ func TestBadRequests(t *testing.T) {
 		{"POST", textPath, `{"prompt": "x", "logprobs": true}`, 400, "logprobs", codeType},
 		{"POST", textPath, `{"prompt": "x", "logprobs": 21}`, 400, "logprobs", codeValue},
 		{"POST", textPath, `{"prompt": "x", "logprobs": -1}`, 400, "logprobs", codeValue},
-		{"POST", textPath, `{"prompt": "x", "suffix": "y"}`, 400, "suffix", codeUnsupported},
 		{"POST", textPath, `{"prompt": "x", "n": 3, "best_of": 2}`, 400, "best_of", codeValue},
 		{"POST", textPath, `{"prompt": "x", "best_of": 21, "stream": false}`, 400, "best_of", codeValue},
 		{"POST", textPath, `{"prompt": ["x", "` + strings.Repeat("x", 511) + `"]}`, 400, "", "context_length_exceeded"},

@@ -204,7 +204,7 @@ var (
 		doc: "Its growth with each further token of the repetition.",
 	})
 	fieldDRYAllowed = bodyFields.declare(field{
-		name: "dry_allowed_length", in: inBoth, types: isInteger, bounds: atLeast(0), def: int64(2),
+		name: "dry_allowed_length", in: inBoth, types: isInteger, bounds: atLeast(1), def: int64(2),
 		doc: "The longest repetition that costs nothing more than the multiplier.",
 	})
 	fieldDRYLastN = bodyFields.declare(field{

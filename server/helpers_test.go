@@ -27,8 +27,8 @@ var fake = llamatest.New()
 // The template of the tests ends a prompt with a control token, which is the marker of the fake's answers.
 const (
 	marker   = "<|ctl|>"
-	template = `{% for m in messages %}{% if m.content == 'refuse' %}{{ raise_exception('refused') }}{% endif %}` +
-		`[{{ m.role }}{{ '/' + m.name if m.name }}]{{ m.content }}{% endfor %}<|ctl|>`
+	template = `{% if tools %}{% for t in tools %}({{ t.function.name }}){% endfor %}{% endif %}{% for m in messages %}{% if m.content == 'refuse' %}{{ raise_exception('refused') }}{% endif %}` +
+		`[{{ m.role }}{{ '/' + m.name if m.name }}]{{ m.content or '' }}{% endfor %}<|ctl|>`
 )
 
 // answers are what the fake says to prompts that contain their key; to others it babbles.

@@ -53,7 +53,7 @@ type chatted struct {
 // TestToolCallShapes holds an answer and a stream with calls against OpenAI's, byte for byte.
 func TestToolCallShapes(t *testing.T) {
 	s := startTools(t)
-	const usage = `"usage":{"prompt_tokens":16,"completion_tokens":75,"total_tokens":91,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}`
+	const usage = `"usage":{"prompt_tokens":31,"completion_tokens":75,"total_tokens":106,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}`
 	body := stable(s.ask(t, "one call", twoTools).ok(t).body)
 	want := `{"id":"chatcmpl-","object":"chat.completion","created":1,"model":"fake","system_fingerprint":"fp_",` +
 		`"choices":[{"index":0,"message":{"role":"assistant","content":null,"refusal":null,"tool_calls":[{"id":"call_","type":"function",` +
