@@ -12,6 +12,8 @@ import (
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
+
+	"aim/sampler"
 )
 
 var update = flag.Bool("update", false, "write docs/api.md anew")
@@ -260,4 +262,47 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 		prompt = ""
 	}
 	return path, "{" + prompt + inside + "}", param
+}
+
+// TestDomainsAreTheSamplers: what the fields let through, the sampler takes, up to the bounds and not beyond.
+func TestDomainsAreTheSamplers(t *testing.T) {
+	s := start(t, options{})
+	for _, f := range bodyOf(inText) {
+		if f.bounds == nil || f.types&isNumber == 0 {
+			continue
+		}
+		for _, v := range []float64{f.bounds.low, f.bounds.high} {
+			body := fmt.Sprintf(`{"prompt": "x", "max_tokens": 1, "dry_multiplier": 1, %q: %v}`, f.name, v)
+			s.do(t, "POST", textPath, body).ok(t)
+		}
+	}
+	for name, set := range map[string]func(*sampler.Params, float64){
+		"temperature":       func(p *sampler.Params, v float64) { p.Temperature = v },
+		"top_p":             func(p *sampler.Params, v float64) { p.TopP = v },
+		"min_p":             func(p *sampler.Params, v float64) { p.MinP = v },
+		"typical_p":         func(p *sampler.Params, v float64) { p.TypicalP = v },
+		"top_n_sigma":       func(p *sampler.Params, v float64) { p.TopNSigma = v },
+		"xtc_probability":   func(p *sampler.Params, v float64) { p.XTCProbability = v },
+		"xtc_threshold":     func(p *sampler.Params, v float64) { p.XTCThreshold = v },
+		"dry_multiplier":    func(p *sampler.Params, v float64) { p.DRY.Multiplier = v },
+		"dry_base":          func(p *sampler.Params, v float64) { p.DRY.Multiplier, p.DRY.Base = 1, v },
+		"dynatemp_range":    func(p *sampler.Params, v float64) { p.DynatempRange = v },
+		"dynatemp_exponent": func(p *sampler.Params, v float64) { p.DynatempRange, p.DynatempExponent = 1, v },
+		"mirostat_tau":      func(p *sampler.Params, v float64) { p.Mirostat, p.MirostatTau = 2, v },
+		"mirostat_eta":      func(p *sampler.Params, v float64) { p.Mirostat, p.MirostatEta = 2, v },
+		"frequency_penalty": func(p *sampler.Params, v float64) { p.FrequencyPenalty = v },
+		"presence_penalty":  func(p *sampler.Params, v float64) { p.PresencePenalty = v },
+		"repeat_penalty":    func(p *sampler.Params, v float64) { p.RepeatPenalty = v },
+	} {
+		i := slices.IndexFunc(bodyFields.fields, func(f *field) bool { return f.name == name })
+		if i < 0 {
+			t.Errorf("%s is no field", name)
+			continue
+		}
+		var p sampler.Params
+		set(&p, bodyFields.fields[i].bounds.high+0.01)
+		if p.Validate(fake.Vocab()) == nil {
+			t.Errorf("the sampler takes a %s beyond %v", name, bodyFields.fields[i].bounds)
+		}
+	}
 }

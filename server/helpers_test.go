@@ -44,12 +44,12 @@ var answers = map[string]string{
 
 // options are what a test changes about its server.
 type options struct {
-	engine  llama.Config
-	model   llama.Model // default fake
+	engine llama.Config
+	model  llama.Model // default fake
 	// template is that of the first two models; default template.
 	template string
-	decoder llamatest.Options
-	server  Config
+	decoder  llamatest.Options
+	server   Config
 	// sigma, or level, is imposed on the second model; dial is that of both.
 	sigma, level float64
 	dial         Dial
