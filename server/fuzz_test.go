@@ -31,6 +31,13 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(chatBody("x", `"sigmas": [0, 1.5, 1e2], "levels": [1, 0.5], "aim": {"report": {"tokens": true}}`)))
 	f.Add([]byte(chatBody("x", `"strengths": [-1, 0.5], "aim": {"focus": [{"text": ["water"], "strength": 1}, {"span": "x", "strength": 0.5}]}`)))
 	f.Add([]byte(`{"prompt": "x", "top_n": 100, "sigmas": [1], "aim": {"report": true, "focus": [{"all": true, "sigma": 2}]}}`))
+	f.Add([]byte(chatBody("x", twoTools+`, "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "clock"}}]}}`)))
+	f.Add([]byte(`{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "reasoning_content": "y", "tool_calls": [{"id": "a", "type": "function",
+		"function": {"name": "f", "arguments": "{\"a\": 1}"}}]}, {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "z"}]},
+		{"role": "assistant", "content": "w"}], "continue_final_message": true, "chat_template_kwargs": {"a": [1]}, "reasoning_effort": "none"}`))
+	f.Add([]byte(`{"prompt": "x", "grammar": "root ::= [a-z]{1,3} | \"b\" root", "n": 2, "best_of": 3, "logprobs": 2, "max_tokens": 0}`))
+	f.Add([]byte(`{"prompt": ["x", "y"], "suffix": "z", "response_format": {"type": "json_object"}, "logit_bias": [["ab", false], [97, 1.5], ["c", -3]]}`))
+	f.Add([]byte(`{"prompt": [97, 98], "echo": true, "logprobs": 1, "structured_outputs": {"choice": ["a", "\u0000\"\\"]}, "dry_multiplier": 1, "mirostat_mode": 2}`))
 	parsers := []func(*object) (*call, error){s.api.parseChat, s.api.parseCompletion, s.api.parsePreview, s.api.parseSweep}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, parse := range parsers {
