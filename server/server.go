@@ -1,9 +1,10 @@
 // Package server is the HTTP API: OpenAI's chat completions, completions and models, with the extension aim that
 // modulates an answer and tells what that did, and with /v1/aim/preview and /v1/aim/sweep, which show it before and side by side.
 //
-// A request goes through it in one direction: request.go and its neighbours make a call that can be generated of JSON,
-// policy.go bounds its modulation, generate.go runs its choices and merges what they yield, and a reply writes that as one
-// JSON document or as server-sent events, in the shapes of an endpoint's wire. Errors of all packages meet in the table of
+// A request goes through it in one direction: request.go and its neighbours make a call that can be generated of JSON, reading the
+// fields that fields.go declares; policy.go bounds its modulation, generate.go runs its choices and merges what they yield, a
+// reader for each tells answer, thoughts and calls apart, and a reply writes that as one JSON document or as server-sent events, in
+// the shapes of an endpoint's wire. Errors of all packages meet in the table of
 // errors.go. This is the only package that knows Gin and go-sse.
 package server
 
