@@ -464,7 +464,7 @@ func (e *Engine) choose(st *step) {
 		sampled := Sampled{Token: choice.Token, Logprob: choice.Logprob, Top: append([]sampler.Candidate(nil), choice.Top...)}
 		d.Text, d.Tokens, stopped = a.text.add(sampled, piece)
 		if stopped {
-			d.Finish = FinishStop
+			d.Finish, d.Stopped = FinishStop, a.text.stopped
 		} else if a.usage.CompletionTokens == a.max {
 			d.Finish = FinishLength
 		}

@@ -144,6 +144,8 @@ type Delta struct {
 	Finish Finish
 	// End is the token that ended the answer, where one did; it is on the last delta and has no text.
 	End *Sampled
+	// Stopped is the stop string that ended the answer, where one did; it is on the last delta.
+	Stopped string
 	// Usage and Counts are set on the last delta, and Report is where Params.Report asks for it.
 	Usage  Usage
 	Counts sampler.Counts

@@ -13,6 +13,8 @@ type text struct {
 	tokens []heldToken
 	// start is the offset of held in the whole answer, in bytes of the model.
 	start int
+	// stopped is the stop string that ended the answer.
+	stopped string
 }
 
 // heldToken is a token whose text has not been released entirely.
@@ -60,7 +62,7 @@ func (t *text) match() int {
 			continue
 		}
 		if e := i + len(s); e < end || e == end && i < start {
-			start, end = i, e
+			start, end, t.stopped = i, e, s
 		}
 	}
 	return start

@@ -29,7 +29,7 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	c.logprobs = o.boolean(fieldLogprobs)
 	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldTopLogprobs))
 	c.tools = o.toolset()
-	d := dialogue{tools: c.tools.definitions, kwargs: o.kwargs(), reasoning: o.text(fieldReasoningFormat)}
+	d := dialogue{tools: c.tools.definitions, kwargs: o.kwargs(o.text(fieldEffort)), reasoning: o.text(fieldReasoningFormat)}
 	d.messages = o.messages()
 	d.continues = o.continues(d.messages)
 	if *o.err != nil {
@@ -151,8 +151,8 @@ func (o *object) unsupportedInChat() {
 // reserved are the variables of a template that a request has fields for, or that are the model's.
 var reserved = []string{"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
 
-// kwargs reads the variables for the template.
-func (o *object) kwargs() map[string]json.RawMessage {
+// kwargs reads the variables for the template, to which an effort of reasoning belongs.
+func (o *object) kwargs(effort string) map[string]json.RawMessage {
 	var kwargs map[string]json.RawMessage
 	into(o.take(fieldTemplateKwargs), &kwargs)
 	if len(kwargs) > fieldTemplateKwargs.most {
@@ -163,7 +163,7 @@ func (o *object) kwargs() map[string]json.RawMessage {
 			o.failValue(fieldTemplateKwargs, "sets %s, which is not the request's to set", name)
 		}
 	}
-	if effort := o.text(fieldEffort); effort != "" {
+	if effort != "" {
 		set := map[string]json.RawMessage{"reasoning_effort": encode(effort)}
 		if effort == "none" {
 			set["enable_thinking"] = encode(false)
@@ -212,7 +212,7 @@ func (o *object) message(h *history) chat.Message {
 	case "assistant": // a turn without text is one that only called a tool or refused
 		m.ToolCalls = o.calls(h)
 	case "tool":
-		m.ToolCallID = o.answered(h)
+		m.ToolCallID = o.answered(h, fieldToolCallID)
 		o.require(fieldContent)
 	default:
 		o.require(fieldContent)

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
+	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -26,28 +29,36 @@ error. A value outside its domain is answered with 400, naming the parameter, th
 	for _, r := range s.routes() {
 		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", r.method, wildcard.ReplaceAllString(r.path, "{$1}"), r.doc)
 	}
-	for _, section := range []struct {
-		title string
-		in    endpoints
-	}{
-		{"Fields of both /v1/chat/completions and /v1/completions", inBoth},
-		{"Fields of /v1/chat/completions", inChat},
-		{"Fields of /v1/completions", inText},
-		{"Fields that /v1/aim/preview adds", inPreview},
-		{"Fields that /v1/aim/sweep adds", inSweep},
-	} {
+	for _, in := range sections() {
 		var fields []*field
 		for _, f := range bodyFields.fields {
-			if f.in == section.in {
+			if f.in == in {
 				fields = append(fields, f)
 			}
 		}
-		writeFields(&b, section.title, fields)
+		writeFields(&b, "Fields of "+in.String(), fields)
 	}
 	for _, g := range groups {
-		writeFields(&b, "`"+g.path+"`", g.fields)
+		title := "`" + g.path + "`"
+		if g.in != 0 {
+			title += " of " + g.in.String()
+		}
+		writeFields(&b, title, g.fields)
 	}
 	return b.String()
+}
+
+// sections are the sets of endpoints that have fields in common, the largest first.
+func sections() (list []endpoints) {
+	for _, f := range bodyFields.fields {
+		if !slices.Contains(list, f.in) {
+			list = append(list, f.in)
+		}
+	}
+	slices.SortFunc(list, func(a, b endpoints) int {
+		return cmp.Or(-cmp.Compare(bits.OnesCount(uint(a)), bits.OnesCount(uint(b))), cmp.Compare(a, b))
+	})
+	return list
 }
 
 func writeFields(b *strings.Builder, title string, fields []*field) {

@@ -34,23 +34,29 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.message }
 
-// MarshalJSON writes the body of an error answer and of an error event.
-func (e *apiError) MarshalJSON() ([]byte, error) {
-	type fields struct {
-		Message string  `json:"message"`
-		Type    string  `json:"type"`
-		Param   *string `json:"param"`
-		Code    *string `json:"code"`
-	}
+// errorFields are those of an error as clients see it.
+type errorFields struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    *string `json:"code"`
+}
+
+func (e *apiError) fields() errorFields {
 	null := func(s string) *string {
 		if s == "" {
 			return nil
 		}
 		return &s
 	}
+	return errorFields{e.message, e.kind, null(e.param), null(e.code)}
+}
+
+// MarshalJSON writes the body of an error answer and of an error event.
+func (e *apiError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Error fields `json:"error"`
-	}{fields{e.message, e.kind, null(e.param), null(e.code)}})
+		Error errorFields `json:"error"`
+	}{e.fields()})
 }
 
 // Values of the field type.
@@ -164,6 +170,11 @@ func (s *Server) fail(c *gin.Context, err error) {
 	}
 	if e.retryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retryAfter))
+	}
+	if ofMessages(c.Request.URL.Path) {
+		status, failure := e.asMessages(recordOf(c).id)
+		writeJSON(c, status, failure)
+		return
 	}
 	writeJSON(c, e.status, e)
 }

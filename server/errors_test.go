@@ -26,7 +26,7 @@ type failure struct {
 // failed reads the error of an answer, and fails the test where it has not the shape of one.
 func failed(t testing.TB, data string) failure {
 	t.Helper()
-	fields := decode[map[string]map[string]json.RawMessage](t, data)["error"]
+	fields := decode[struct{ Error map[string]json.RawMessage }](t, data).Error
 	for _, name := range []string{"message", "type", "param", "code"} {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("the error %s has no field %s", data, name)

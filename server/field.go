@@ -39,8 +39,9 @@ type field struct {
 type group struct {
 	// name is that of its schema.
 	name string
-	// path is what its fields are shown behind, empty for the body.
+	// path is what its fields are shown behind, empty for the body, and in are the endpoints that have it, 0 for all.
 	path   string
+	in     endpoints
 	fields []*field
 	// closed says that a field that is not declared is an error.
 	closed bool
@@ -60,10 +61,29 @@ const (
 	inText
 	inPreview
 	inSweep
+	inResponses
+	inMessages
+	inCount
 
 	// inBoth are those that answer; the others extend them.
 	inBoth = inChat | inText
+	// inTalks are those that answer conversations, and inAll all that answer.
+	inTalks = inChat | inResponses | inMessages
+	inAll   = inBoth | inTalks
 )
+
+// String lists their paths.
+func (e endpoints) String() string {
+	var list []string
+	for i, path := range []string{
+		"/v1/chat/completions", "/v1/completions", "/v1/aim/preview", "/v1/aim/sweep", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",
+	} {
+		if e&(1<<i) != 0 {
+			list = append(list, path)
+		}
+	}
+	return strings.Replace(join(list), " or ", " and ", 1)
+}
 
 // types is a set of JSON types.
 type types uint

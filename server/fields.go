@@ -51,19 +51,19 @@ const (
 var (
 	bodyFields           = &group{}
 	streamOptionsFields  = &group{name: "StreamOptions", path: "stream_options"}
-	messageFields        = &group{name: "Message", path: "messages[]"}
-	partFields           = &group{name: "ContentPart", path: "messages[].content[]"}
-	toolCallFields       = &group{name: "ToolCall", path: "messages[].tool_calls[]"}
-	calledFields         = &group{name: "CalledFunction", path: "messages[].tool_calls[].function"}
+	messageFields        = &group{name: "Message", path: "messages[]", in: inChat}
+	partFields           = &group{name: "ContentPart", path: "messages[].content[]", in: inChat}
+	toolCallFields       = &group{name: "ToolCall", path: "messages[].tool_calls[]", in: inChat}
+	calledFields         = &group{name: "CalledFunction", path: "messages[].tool_calls[].function", in: inChat}
 	formatFields         = &group{name: "ResponseFormat", path: "response_format"}
 	formatSchemaFields   = &group{name: "SchemaFormat", path: "response_format.json_schema"}
 	structuredFields     = &group{name: "StructuredOutputs", path: "structured_outputs"}
-	toolFields           = &group{name: "Tool", path: "tools[]"}
-	functionFields       = &group{name: "Function", path: "tools[].function"}
-	choiceFields         = &group{name: "ToolChoice", path: "tool_choice"}
-	choiceFunctionFields = &group{name: "NamedFunction", path: "tool_choice.function"}
-	allowedFields        = &group{name: "AllowedTools", path: "tool_choice.allowed_tools"}
-	allowedToolFields    = &group{name: "AllowedTool", path: "tool_choice.allowed_tools.tools[]"}
+	toolFields           = &group{name: "Tool", path: "tools[]", in: inChat}
+	functionFields       = &group{name: "Function", path: "tools[].function", in: inChat}
+	choiceFields         = &group{name: "ToolChoice", path: "tool_choice", in: inChat}
+	choiceFunctionFields = &group{name: "NamedFunction", path: "tool_choice.function", in: inChat}
+	allowedFields        = &group{name: "AllowedTools", path: "tool_choice.allowed_tools", in: inChat}
+	allowedToolFields    = &group{name: "AllowedTool", path: "tool_choice.allowed_tools.tools[]", in: inChat}
 	extensionsFields     = &group{name: "Aim", path: "aim", closed: true}
 	utilityFields        = &group{name: "Utility", path: "aim.utility", closed: true}
 	reportOptionsFields  = &group{name: "ReportOptions", path: "aim.report", closed: true}
@@ -75,12 +75,15 @@ var groups = []*group{
 	streamOptionsFields, messageFields, partFields, toolCallFields, calledFields, formatFields, formatSchemaFields, structuredFields,
 	toolFields, functionFields, choiceFields, choiceFunctionFields, allowedFields, allowedToolFields,
 	extensionsFields, utilityFields, reportOptionsFields, focusFields,
+
+	inputFields, inputPartFields, textFields, textFormatFields, reasoningFields, flatToolFields, flatChoiceFields, flatAllowedFields,
+	turnFields, blockFields, textBlockFields, schemaToolFields, anyChoiceFields, thinkingFields, outputFields, outputFormatFields,
 }
 
 // What to answer.
 var (
 	fieldModel = bodyFields.declare(field{
-		name: "model", in: inBoth, types: isString, absent: "the first model",
+		name: "model", in: inAll | inCount, types: isString, absent: "the first model",
 		doc: "A name from /v1/models.",
 	})
 	fieldMessages = bodyFields.declare(field{
@@ -113,15 +116,15 @@ var (
 		doc: "The most tokens of an answer; -1 for as many as the context holds, 0 for none.",
 	})
 	fieldMinTokens = bodyFields.declare(field{
-		name: "min_tokens", in: inBoth, types: isInteger, bounds: atLeast(0), def: int64(0),
+		name: "min_tokens", in: inAll, types: isInteger, bounds: atLeast(0), def: int64(0),
 		doc: "The fewest tokens of an answer: before, it cannot end by itself.",
 	})
 	fieldIgnoreEnd = bodyFields.declare(field{
-		name: "ignore_eos", in: inBoth, types: isBoolean, def: false,
+		name: "ignore_eos", in: inAll, types: isBoolean, def: false,
 		doc: "Never let the model end the answer.",
 	})
 	fieldStop = bodyFields.declare(field{
-		name: "stop", in: inBoth, types: isString | isArray, most: maxStops, mostBytes: maxStop,
+		name: "stop", in: inBoth | inResponses, types: isString | isArray, most: maxStops, mostBytes: maxStop,
 		items: &field{types: isString, mostBytes: maxStop}, absent: "none",
 		doc: "Texts before which the answer ends.",
 	})
@@ -138,7 +141,7 @@ var (
 // In which form.
 var (
 	fieldStream = bodyFields.declare(field{
-		name: "stream", in: inBoth, types: isBoolean, def: false,
+		name: "stream", in: inAll, types: isBoolean, def: false,
 		doc: "Send the answer as server-sent events while it grows.",
 	})
 	fieldStreamOptions = bodyFields.declare(field{
@@ -162,7 +165,7 @@ var (
 		doc: "Tell the log-probability of each token, and of that many most probable ones.",
 	})
 	fieldUser = bodyFields.declare(field{
-		name: "user", in: inBoth, types: isString, absent: "none",
+		name: "user", in: inBoth | inResponses, types: isString, absent: "none",
 		doc: "Read by nobody.",
 	})
 )
@@ -170,102 +173,102 @@ var (
 // How tokens are chosen, in the order of the pipeline (sampler/doc.go).
 var (
 	fieldSeed = bodyFields.declare(field{
-		name: "seed", in: inBoth, types: isInteger, def: int64(-1),
+		name: "seed", in: inAll, types: isInteger, def: int64(-1),
 		doc: "Starts the draw and the noise of focus; -1 for another one each time.",
 	})
 	fieldBias = bodyFields.declare(field{
-		name: "logit_bias", in: inBoth, types: isObject | isArray, most: maxBiases, absent: "none",
+		name: "logit_bias", in: inAll, types: isObject | isArray, most: maxBiases, absent: "none",
 		items: &field{types: isNumber | isBoolean | isArray, bounds: within(-100, 100)},
 		doc: "What to add to the logits of tokens: an object of token ids or texts, or an array of pairs of one and its bias. " +
 			"A text stands for all its tokens; false forbids.",
 	})
 	fieldFrequencyPenalty = bodyFields.declare(field{
-		name: "frequency_penalty", in: inBoth, types: isNumber, bounds: within(-2, 2), def: 0.0,
+		name: "frequency_penalty", in: inAll, types: isNumber, bounds: within(-2, 2), def: 0.0,
 		doc: "Subtracted from a token's logit for each time it occurs in the answer.",
 	})
 	fieldPresencePenalty = bodyFields.declare(field{
-		name: "presence_penalty", in: inBoth, types: isNumber, bounds: within(-2, 2), def: 0.0,
+		name: "presence_penalty", in: inAll, types: isNumber, bounds: within(-2, 2), def: 0.0,
 		doc: "Subtracted from the logits of all tokens that occur in the answer.",
 	})
 	fieldRepeatPenalty = bodyFields.declare(field{
-		name: "repeat_penalty", aliases: []string{"repetition_penalty"}, in: inBoth, types: isNumber, bounds: within(0, 10), def: 1.0,
+		name: "repeat_penalty", aliases: []string{"repetition_penalty"}, in: inAll, types: isNumber, bounds: within(0, 10), def: 1.0,
 		doc: "Divides positive and multiplies negative logits of tokens that occurred lately, prompt included; 0 and 1 are off.",
 	})
 	fieldRepeatLastN = bodyFields.declare(field{
-		name: "repeat_last_n", in: inBoth, types: isInteger, bounds: atLeast(-1), def: int64(64),
+		name: "repeat_last_n", in: inAll, types: isInteger, bounds: atLeast(-1), def: int64(64),
 		doc: "How many tokens repeat_penalty looks back; -1 for all.",
 	})
 	fieldDRYMultiplier = bodyFields.declare(field{
-		name: "dry_multiplier", in: inBoth, types: isNumber, bounds: within(0, 100), def: 0.0,
+		name: "dry_multiplier", in: inAll, types: isNumber, bounds: within(0, 100), def: 0.0,
 		doc: "Strength of the DRY penalty on what would continue a sequence that occurred before; 0 is off.",
 	})
 	fieldDRYBase = bodyFields.declare(field{
-		name: "dry_base", in: inBoth, types: isNumber, bounds: within(1, 100), def: 1.75,
+		name: "dry_base", in: inAll, types: isNumber, bounds: within(1, 100), def: 1.75,
 		doc: "Its growth with each further token of the repetition.",
 	})
 	fieldDRYAllowed = bodyFields.declare(field{
-		name: "dry_allowed_length", in: inBoth, types: isInteger, bounds: atLeast(1), def: int64(2),
+		name: "dry_allowed_length", in: inAll, types: isInteger, bounds: atLeast(1), def: int64(2),
 		doc: "The longest repetition that costs nothing more than the multiplier.",
 	})
 	fieldDRYLastN = bodyFields.declare(field{
-		name: "dry_penalty_last_n", in: inBoth, types: isInteger, bounds: atLeast(-1), def: int64(-1),
+		name: "dry_penalty_last_n", in: inAll, types: isInteger, bounds: atLeast(-1), def: int64(-1),
 		doc: "How many tokens it looks back; -1 for all, 0 for none.",
 	})
 	fieldDRYBreakers = bodyFields.declare(field{
-		name: "dry_sequence_breakers", in: inBoth, types: isArray, most: maxBreakers, items: &field{types: isString, mostBytes: maxBreaker},
+		name: "dry_sequence_breakers", in: inAll, types: isArray, most: maxBreakers, items: &field{types: isString, mostBytes: maxBreaker},
 		absent: `["\n", ":", "\"", "*"]`,
 		doc:    "Texts that no repetition reaches across.",
 	})
 	fieldTemperature = bodyFields.declare(field{
-		name: "temperature", in: inBoth, types: isNumber, bounds: within(0, 2), def: 1.0,
+		name: "temperature", in: inAll, types: isNumber, bounds: within(0, 2), def: 1.0,
 		doc: "Divides the logits; 0 always takes the most probable token.",
 	})
 	fieldDynatempRange = bodyFields.declare(field{
-		name: "dynatemp_range", in: inBoth, types: isNumber, bounds: within(0, 2), def: 0.0,
+		name: "dynatemp_range", in: inAll, types: isNumber, bounds: within(0, 2), def: 0.0,
 		doc: "How far the temperature varies either way with the entropy of the distribution; 0 is off.",
 	})
 	fieldDynatempExponent = bodyFields.declare(field{
-		name: "dynatemp_exponent", in: inBoth, types: isNumber, bounds: within(0, 100), def: 1.0,
+		name: "dynatemp_exponent", in: inAll, types: isNumber, bounds: within(0, 100), def: 1.0,
 		doc: "The power of the entropy by which it varies.",
 	})
 	fieldTopNSigma = bodyFields.declare(field{
-		name: "top_n_sigma", in: inBoth, types: isNumber, bounds: within(0, 100).or(-1), def: 0.0,
+		name: "top_n_sigma", in: inAll, types: isNumber, bounds: within(0, 100).or(-1), def: 0.0,
 		doc: "Keeps logits that are at most so many standard deviations below the largest; 0 and -1 are off.",
 	})
 	fieldTopK = bodyFields.declare(field{
-		name: "top_k", in: inBoth, types: isInteger, bounds: atLeast(0).or(-1), def: int64(0),
+		name: "top_k", in: inAll, types: isInteger, bounds: atLeast(0).or(-1), def: int64(0),
 		doc: "Keeps that many of the most probable tokens; 0 and -1 are off.",
 	})
 	fieldTypicalP = bodyFields.declare(field{
-		name: "typical_p", aliases: []string{"typ_p"}, in: inBoth, types: isNumber, bounds: within(0, 1), def: 1.0,
+		name: "typical_p", aliases: []string{"typ_p"}, in: inAll, types: isNumber, bounds: within(0, 1), def: 1.0,
 		doc: "Keeps the tokens closest to the expected surprise, up to this probability; 1 is off.",
 	})
 	fieldTopP = bodyFields.declare(field{
-		name: "top_p", in: inBoth, types: isNumber, bounds: within(0, 1), def: 1.0,
+		name: "top_p", in: inAll, types: isNumber, bounds: within(0, 1), def: 1.0,
 		doc: "Keeps the most probable tokens, up to this probability; 1 is off.",
 	})
 	fieldMinP = bodyFields.declare(field{
-		name: "min_p", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.0,
+		name: "min_p", in: inAll, types: isNumber, bounds: within(0, 1), def: 0.0,
 		doc: "Keeps tokens of at least this share of the best one's probability; 0 is off.",
 	})
 	fieldXTCProbability = bodyFields.declare(field{
-		name: "xtc_probability", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.0,
+		name: "xtc_probability", in: inAll, types: isNumber, bounds: within(0, 1), def: 0.0,
 		doc: "How often the most probable tokens are taken out; 0 is off.",
 	})
 	fieldXTCThreshold = bodyFields.declare(field{
-		name: "xtc_threshold", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.1,
+		name: "xtc_threshold", in: inAll, types: isNumber, bounds: within(0, 1), def: 0.1,
 		doc: "The probability from which a token may be taken out; the least probable of them stays.",
 	})
 	fieldMirostat = bodyFields.declare(field{
-		name: "mirostat", aliases: []string{"mirostat_mode"}, in: inBoth, types: isInteger, bounds: within(2, 2).or(0), def: int64(0),
+		name: "mirostat", aliases: []string{"mirostat_mode"}, in: inAll, types: isInteger, bounds: within(2, 2).or(0), def: int64(0),
 		doc: "2 keeps the surprise of the answer at mirostat_tau, in place of other truncation; 0 is off. Version 1 is not supported.",
 	})
 	fieldMirostatTau = bodyFields.declare(field{
-		name: "mirostat_tau", in: inBoth, types: isNumber, bounds: within(0, 100), def: 5.0,
+		name: "mirostat_tau", in: inAll, types: isNumber, bounds: within(0, 100), def: 5.0,
 		doc: "The surprise to keep, in bits.",
 	})
 	fieldMirostatEta = bodyFields.declare(field{
-		name: "mirostat_eta", in: inBoth, types: isNumber, bounds: within(0, 1), def: 0.1,
+		name: "mirostat_eta", in: inAll, types: isNumber, bounds: within(0, 1), def: 0.1,
 		doc: "How fast it is approached.",
 	})
 )
@@ -305,15 +308,15 @@ var (
 		doc: "With json_object: a JSON schema.",
 	})
 	fieldGrammar = bodyFields.declare(field{
-		name: "grammar", aliases: []string{"guided_grammar"}, in: inBoth, types: isString, mostBytes: maxGrammar, absent: "none",
+		name: "grammar", aliases: []string{"guided_grammar"}, in: inAll, types: isString, mostBytes: maxGrammar, absent: "none",
 		doc: "A grammar of the answer, in GBNF.",
 	})
 	fieldJSONSchema = bodyFields.declare(field{
-		name: "json_schema", aliases: []string{"guided_json"}, in: inBoth, types: isObject | isBoolean | isString, absent: "none",
+		name: "json_schema", aliases: []string{"guided_json"}, in: inAll, types: isObject | isBoolean | isString, absent: "none",
 		doc: "A JSON schema of the answer, as an object or its text.",
 	})
 	fieldStructured = bodyFields.declare(field{
-		name: "structured_outputs", in: inBoth, types: isObject, of: structuredFields, absent: "none",
+		name: "structured_outputs", in: inAll, types: isObject, of: structuredFields, absent: "none",
 		doc: "One of the following.",
 	})
 	fieldStructuredJSON = structuredFields.declare(field{
@@ -402,7 +405,7 @@ var (
 		doc: "One of the functions.",
 	})
 	fieldParallel = bodyFields.declare(field{
-		name: "parallel_tool_calls", in: inChat, types: isBoolean, def: true,
+		name: "parallel_tool_calls", in: inChat | inResponses, types: isBoolean, def: true,
 		doc: "Whether an answer may have several calls.",
 	})
 )
@@ -410,7 +413,7 @@ var (
 // How the template is rendered, and what becomes of reasoning.
 var (
 	fieldTemplateKwargs = bodyFields.declare(field{
-		name: "chat_template_kwargs", in: inChat, types: isObject, most: maxKwargs, absent: "none",
+		name: "chat_template_kwargs", in: inTalks | inCount, types: isObject, most: maxKwargs, absent: "none",
 		doc: "Further variables of the chat template, such as enable_thinking.",
 	})
 	fieldEffort = bodyFields.declare(field{
@@ -523,7 +526,7 @@ var (
 // The extension.
 var (
 	fieldAim = bodyFields.declare(field{
-		name: "aim", in: inBoth, types: isObject, of: extensionsFields, absent: "none",
+		name: "aim", in: inAll, types: isObject, of: extensionsFields, absent: "none",
 		doc: "Modulation; see api-aim.md.",
 	})
 	fieldUtility = extensionsFields.declare(field{

@@ -57,7 +57,10 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}](t, text).Components.Schemas
-	for name, fields := range map[string][]*field{"ChatRequest": bodyOf(inChat), "CompletionRequest": bodyOf(inText)} {
+	for name, fields := range map[string][]*field{
+		"ChatRequest": bodyOf(inChat), "CompletionRequest": bodyOf(inText),
+		"ResponseRequest": bodyOf(inResponses), "MessagesRequest": bodyOf(inMessages), "CountRequest": bodyOf(inCount),
+	} {
 		if len(schemas[name].Properties) < len(fields) {
 			t.Errorf("%s has %d properties of %d fields", name, len(schemas[name].Properties), len(fields))
 		}
@@ -88,6 +91,9 @@ func TestEveryFieldIsRead(t *testing.T) {
 		{inText, s.api.parseCompletion, `{"prompt": "x"}`},
 		{inChat | inPreview, s.api.parsePreview, chatBody("x", "")},
 		{inText | inSweep, s.api.parseSweep, `{"prompt": "x", "sigmas": [1]}`},
+		{inResponses, s.api.parseResponse, `{"input": "x"}`},
+		{inMessages, s.api.parseMessages, chatBody("x", `"max_tokens": 1`)},
+		{inCount, s.api.parseCount, chatBody("x", "")},
 	} {
 		o, err := parseBody([]byte(c.body))
 		if err == nil {
@@ -133,6 +139,24 @@ var surroundings = map[*group]struct{ format, path, others string }{
 	utilityFields:       {`"aim": {"utility": {%s}}`, "aim.utility", ""},
 	reportOptionsFields: {`"aim": {"report": {%s}}`, "aim.report", ""},
 	focusFields:         {`"aim": {"focus": [{%s}]}`, "aim.focus[0]", `"text": "x", "sigma": 1`},
+
+	inputFields:       {`"input": [{%s}]`, "input[0]", `"role": "user", "content": "x"`},
+	inputPartFields:   {`"input": [{"role": "user", "content": [{%s}]}]`, "input[0].content[0]", `"type": "input_text", "text": "x"`},
+	textFields:        {`"text": {%s}`, "text", ""},
+	textFormatFields:  {`"text": {"format": {%s}}`, "text.format", `"type": "json_object"`},
+	reasoningFields:   {`"reasoning": {%s}`, "reasoning", ""},
+	flatToolFields:    {`"tools": [{%s}]`, "tools[0]", `"type": "function", "name": "f"`},
+	flatChoiceFields:  {`"tools": [{"type": "function", "name": "f"}], "tool_choice": {%s}`, "tool_choice", `"type": "allowed_tools", "tools": []`},
+	flatAllowedFields: {`"tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "allowed_tools", "tools": [{%s}]}`, "tool_choice.tools[0]", ""},
+
+	turnFields:         {`"messages": [{%s}]`, "messages[0]", `"role": "user", "content": "x"`},
+	blockFields:        {`"messages": [{"role": "assistant", "content": [{%s}]}]`, "messages[0].content[0]", `"type": "text", "text": "x"`},
+	textBlockFields:    {`"system": [{%s}]`, "system[0]", `"type": "text", "text": "x"`},
+	schemaToolFields:   {`"tools": [{%s}]`, "tools[0]", `"name": "f", "input_schema": {}`},
+	anyChoiceFields:    {`"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {%s}`, "tool_choice", `"type": "auto"`},
+	thinkingFields:     {`"thinking": {%s}`, "thinking", ""},
+	outputFields:       {`"output_config": {%s}`, "output_config", ""},
+	outputFormatFields: {`"output_config": {"format": {%s}}`, "output_config.format", `"type": "json_schema", "schema": {}`},
 }
 
 // companions are what single fields need beside them, in place of the others of their group.
@@ -152,6 +176,18 @@ var companions = map[*field]string{
 	fieldToolCallID:       `"role": "tool", "content": "x"`,
 	fieldChoiceAllowed:    `"type": "allowed_tools"`,
 	fieldDynatempExponent: `"dynatemp_range": 1`,
+
+	fieldItemSummary:    `"type": "reasoning"`,
+	fieldItemCallID:     `"type": "function_call", "name": "f"`,
+	fieldItemName:       `"type": "function_call", "call_id": "c"`,
+	fieldItemArguments:  `"type": "function_call", "call_id": "c", "name": "f"`,
+	fieldItemOutput:     `"type": "function_call_output"`,
+	fieldInputRefusal:   `"type": "refusal"`,
+	fieldFlatChoiceName: `"type": "function"`,
+	fieldBlockThinking:  `"type": "thinking"`,
+	fieldBlockID:        `"type": "tool_use", "name": "f"`,
+	fieldBlockName:      `"type": "tool_use", "id": "c"`,
+	fieldBlockInput:     `"type": "tool_use", "id": "c", "name": "f"`,
 }
 
 // TestEveryFieldRefuses: each field, under each of its names, refuses values of other types and outside its domain, naming
@@ -245,9 +281,20 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 		inside, param = fmt.Sprintf(around.format, inside), around.path+"."+name
 	}
 	path = chatPath
-	switch f.in {
+	in := f.in
+	if g.in != 0 {
+		in = g.in
+	}
+	if f == fieldBlockUseID || f == fieldBlockContent { // a user's
+		inside = fmt.Sprintf(`"messages": [{"role": "user", "content": [{"type": "tool_result", %q: %s}]}]`, name, value)
+	}
+	switch in {
 	case inText:
 		path = textPath
+	case inResponses:
+		path = responsesPath
+	case inMessages, inMessages | inCount:
+		path = messagesPath
 	case inPreview:
 		path = previewPath
 	case inSweep:
@@ -258,7 +305,17 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 	if path == textPath {
 		prompt = `"prompt": "x", `
 	}
-	if slices.Contains([]*group{messageFields, partFields, toolCallFields, calledFields}, g) || f == fieldMessages || f == fieldPrompt {
+	switch {
+	case path == responsesPath:
+		prompt = `"input": "x", `
+	case path == messagesPath && f != fieldMaxMessage:
+		prompt += `"max_tokens": 1, `
+	}
+	if path == messagesPath && (g == turnFields || g == blockFields || f == fieldTurns) {
+		prompt = `"max_tokens": 1, `
+	}
+	if slices.Contains([]*group{messageFields, partFields, toolCallFields, calledFields, inputFields, inputPartFields}, g) ||
+		slices.Contains([]*field{fieldMessages, fieldPrompt, fieldInput}, f) {
 		prompt = ""
 	}
 	return path, "{" + prompt + inside + "}", param

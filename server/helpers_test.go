@@ -176,6 +176,9 @@ func (s *site) do(t testing.TB, method, path, body string) response {
 const (
 	chatPath = "/v1/chat/completions"
 	textPath = "/v1/completions"
+
+	responsesPath = "/v1/responses"
+	messagesPath  = "/v1/messages"
 )
 
 // ask sends fields to the chat endpoint, with one message of a user.

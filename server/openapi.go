@@ -63,12 +63,19 @@ func (d *document) operation(r route, path string) map[string]any {
 		if r.event != nil {
 			maps.Copy(types, content("text/event-stream", d.typed(reflect.TypeOf(r.event))))
 			ok["description"] = "The answer; with stream its chunks, one in the data of each event, and [DONE] in the last."
+			if _, isChunk := reflect.TypeOf(r.event).FieldByName("Choices"); !isChunk {
+				ok["description"] = "The answer; with stream its events, which have the type as their name, too."
+			}
 		}
 		ok["content"] = types
 	}
+	failure := ref("Error")
+	if ofMessages(path) {
+		failure = d.typed(reflect.TypeFor[messagesFailure]())
+	}
 	op["responses"] = map[string]any{
 		"200":     ok,
-		"default": map[string]any{"description": "What is wrong.", "content": content("application/json", ref("Error"))},
+		"default": map[string]any{"description": "What is wrong.", "content": content("application/json", failure)},
 	}
 	return op
 }
@@ -264,7 +271,7 @@ func (d *document) structure(t reflect.Type) schema {
 				continue
 			case name == "" || name == "-":
 				continue
-			case name == "usage":
+			case name == "usage" && f.Type.Kind() == reflect.Interface:
 				f.Type = reflect.TypeFor[*usage]()
 			}
 			properties[name] = d.typed(f.Type)

@@ -44,7 +44,7 @@ func (g *gathered) add(i int, d llama.Delta) []piece {
 		a.add(p)
 	}
 	if d.Finish != "" {
-		a.finish, a.usage, a.end = d.Finish, d.Usage, d.End
+		a.finish, a.usage, a.end, a.stopped = d.Finish, d.Usage, d.End, d.Stopped
 		g.report.add(i, d)
 	}
 	return pieces
@@ -79,7 +79,12 @@ func extender(c *gin.Context, patience time.Duration) func() {
 }
 
 func (w *whole) delta(i int, d llama.Delta) (bool, error) {
-	w.add(i, d)
+	pieces := w.add(i, d)
+	if f, ok := w.call.wire.(follower); ok {
+		for _, p := range pieces {
+			f.follow(p)
+		}
+	}
 	return false, nil
 }
 
@@ -129,11 +134,7 @@ func newStream(c *gin.Context, call *call, patience time.Duration) (*stream, err
 }
 
 func (st *stream) delta(i int, d llama.Delta) (bool, error) {
-	var chunks []chunk
-	if !st.opened[i] {
-		st.opened[i] = true
-		chunks = append(chunks, st.wire.open(i, st.extra)...)
-	}
+	chunks := st.open(i)
 	for _, p := range st.add(i, d) {
 		if !p.empty() || len(p.Prompt) > 0 || (st.logprobs && len(p.Tokens) > 0) {
 			chunks = append(chunks, st.wire.delta(i, p, st.extra)...)
@@ -149,9 +150,23 @@ func (st *stream) delta(i int, d llama.Delta) (bool, error) {
 	return len(chunks) > 0, st.send(chunks...)
 }
 
+// open begins a choice, once.
+func (st *stream) open(i int) []chunk {
+	if st.opened[i] {
+		return nil
+	}
+	st.opened[i] = true
+	return st.wire.open(i, st.extra)
+}
+
 // alive sends a comment, so that no proxy gives up on a long prompt. It is one line without the empty line that ends an
 // event: clients exist that take that for an event without data and fail. go-sse always adds it, so it is written raw.
+//
+// A wire that has an event for that sends it instead, after those that open its answer.
 func (st *stream) alive() error {
+	if w, ok := st.wire.(pinger); ok {
+		return st.send(append(st.open(0), w.ping())...)
+	}
 	st.start()
 	st.extend()
 	if err := st.session.Flush(); err != nil { // sends the headers where nothing was sent

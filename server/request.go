@@ -43,6 +43,8 @@ type call struct {
 	// parsed says that answers are read with parser, and thinking that they begin inside of reasoning.
 	parsed, thinking bool
 	parser           toolcall.Options
+	// callID is what the ids of calls begin with, "" for call_.
+	callID string
 	// stream asks for events, usage for their chunk of its own at the end.
 	stream, usage bool
 	// wire is how the endpoint writes the answer.
@@ -66,23 +68,33 @@ type seed struct {
 	given bool
 }
 
-// common reads the fields that both endpoints have, except how many tokens and which log-probabilities to give.
+// common reads the fields that OpenAI's older endpoints have, except how many tokens and which log-probabilities to give.
 func (s *Server) common(o *object) (*call, error) {
+	c, err := s.basics(o)
+	if err != nil {
+		return nil, err
+	}
+	c.n = int(o.integer(fieldN))
+	c.usage = o.includeUsage(c.stream)
+	c.request.Stop = o.stop(fieldStop)
+	c.form = o.form(c.model, form{o.param(fieldResponseFormat), o.responseFormat(c.model)})
+	o.text(fieldUser)
+	return c, *o.err
+}
+
+// basics reads the fields that all endpoints have, for one choice.
+func (s *Server) basics(o *object) (*call, error) {
 	m, err := s.model(o)
 	if err != nil {
 		return nil, err
 	}
-	c := &call{model: m, n: int(o.integer(fieldN)), stream: o.boolean(fieldStream), seed: o.seed()}
-	c.usage = o.includeUsage(c.stream)
-	c.request.Stop = o.stop()
+	c := &call{model: m, n: 1, stream: o.boolean(fieldStream), seed: o.seed()}
 	c.request.Params = o.sampling(m)
-	c.form = o.form(m)
 	c.request.Params.Bias, c.banned = o.bias(m.Engine.Model())
 	x := o.extension(m.Engine.Model(), m.Engine.Lexicon())
 	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
 	c.request.Params.Report = x.report.on
 	c.request.Name = m.ID
-	o.text(fieldUser)
 	return c, *o.err
 }
 
@@ -212,7 +224,8 @@ func (c *call) reader() reader {
 	if !c.parsed {
 		return plain{}
 	}
-	return parsing{toolcall.NewParser(c.parser, func() string { return newID("call_") })}
+	prefix := cmp.Or(c.callID, "call_")
+	return parsing{toolcall.NewParser(c.parser, func() string { return newID(prefix) })}
 }
 
 // promptTokens counts each prompt once, however many choices answer it.
@@ -267,11 +280,11 @@ func truncation(p float64) float64 {
 }
 
 // stop reads a string or a list of strings.
-func (o *object) stop() []string {
-	stops := o.strings(fieldStop)
+func (o *object) stop(f *field) []string {
+	stops := o.strings(f)
 	for i, s := range stops {
 		if s == "" {
-			o.failAt(o.item(fieldStop, i), "is empty, which would stop every answer at once")
+			o.failAt(o.item(f, i), "is empty, which would stop every answer at once")
 		}
 	}
 	return stops

@@ -34,6 +34,20 @@ func (s *Server) routes() []route {
 			doc: "Continues a text.", body: inText, name: "CompletionRequest", answer: textCompletion{}, event: textCompletion{},
 		},
 		{
+			method: http.MethodPost, path: "/v1/responses", handle: s.responses,
+			doc:  "Answers a conversation, as OpenAI's Responses API does, without storing anything; events are named, and the last is response.completed or response.incomplete.",
+			body: inResponses, name: "ResponseRequest", answer: responseWhole{}, event: eventHead{},
+		},
+		{
+			method: http.MethodPost, path: "/v1/messages", handle: s.messages,
+			doc:  "Answers a conversation, as Anthropic's Messages API does; so are the events of a stream and the errors, which are 529 instead of 503.",
+			body: inMessages, name: "MessagesRequest", answer: message{}, event: eventType{},
+		},
+		{
+			method: http.MethodPost, path: "/v1/messages/count_tokens", handle: s.countTokens,
+			doc: "Counts the tokens of such a request's prompt.", body: inCount, name: "CountRequest", answer: tokenCount{},
+		},
+		{
 			method: http.MethodPost, path: "/v1/aim/preview", handle: s.preview,
 			doc: "Shows the next token's distribution before and after modulation.", body: inPreview, extends: inBoth,
 			name: "PreviewRequest", answer: previewWhole{},
@@ -62,5 +76,9 @@ var named = map[reflect.Type]string{
 	reflect.TypeFor[modelInfo]():      "Model",
 	reflect.TypeFor[health]():         "Health",
 	reflect.TypeFor[usage]():          "Usage",
+	reflect.TypeFor[responseWhole]():  "Response",
+	reflect.TypeFor[eventHead]():      "ResponseEvent",
+	reflect.TypeFor[message]():        "MessagesAnswer",
+	reflect.TypeFor[eventType]():      "MessagesEvent",
 	reflect.TypeFor[aimField]():       "AimReport",
 }

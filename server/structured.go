@@ -39,15 +39,16 @@ func (v *vocabularies) of(showControl bool) *grammar.Vocabulary {
 // form is what an answer must look like: where the request says so, and a grammar in GBNF.
 type form struct{ param, gbnf string }
 
-// form reads what the answer must look like, in one of several ways; there is no gbnf where it is free.
-func (o *object) form(m *served) form {
+// form reads what the answer must look like, in one of several ways, of which the API's own is given; there is no gbnf where it is
+// free.
+func (o *object) form(m *served, own form) form {
 	var forms []form
 	add := func(param, gbnf string) {
 		if gbnf != "" {
 			forms = append(forms, form{param, gbnf})
 		}
 	}
-	add(o.param(fieldResponseFormat), o.responseFormat(m))
+	add(own.param, own.gbnf)
 	add(o.param(fieldGrammar), o.text(fieldGrammar))
 	add(o.param(fieldJSONSchema), o.schemaText(m, fieldJSONSchema))
 	if s := o.object(fieldStructured); s != nil {

@@ -32,19 +32,30 @@ var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
 // toolset reads tools, and which of them to call.
 func (o *object) toolset() (t toolset) {
 	t.parallel = o.boolean(fieldParallel)
-	t.definitions = o.array(fieldTools)
-	for i, raw := range t.definitions {
-		tool := newObject(o.item(fieldTools, i), raw, o.err).tool()
-		if slices.ContainsFunc(t.tools, func(other toolcall.Tool) bool { return other.Name == tool.Name }) {
-			o.failAt(o.item(fieldTools, i)+".function.name", "is %q, as that of another tool", clip(tool.Name))
-		}
-		t.tools = append(t.tools, tool)
-	}
+	o.eachTool(&t, fieldTools, ".function.name", func(tool *object, raw json.RawMessage) (toolcall.Tool, json.RawMessage) {
+		return tool.tool(), raw
+	})
 	o.toolChoice(&t)
+	return t.used()
+}
+
+// used is the toolset, without its tools where none may be called.
+func (t *toolset) used() toolset {
 	if !t.active() {
-		t = toolset{}
+		return toolset{}
 	}
-	return t
+	return *t
+}
+
+// eachTool adds the tools of a field; read returns one as it is and as templates know it, and name is where a tool has its name.
+func (o *object) eachTool(t *toolset, f *field, name string, read func(*object, json.RawMessage) (toolcall.Tool, json.RawMessage)) {
+	for i, raw := range o.array(f) {
+		tool, definition := read(newObject(o.item(f, i), raw, o.err), raw)
+		if slices.ContainsFunc(t.tools, func(other toolcall.Tool) bool { return other.Name == tool.Name }) {
+			o.failAt(o.item(f, i)+name, "is %q, as that of another tool", clip(tool.Name))
+		}
+		t.tools, t.definitions = append(t.tools, tool), append(t.definitions, definition)
+	}
 }
 
 func (o *object) tool() (t toolcall.Tool) {
@@ -57,11 +68,16 @@ func (o *object) tool() (t toolcall.Tool) {
 	}
 	f.require(fieldFunctionName)
 	t = toolcall.Tool{Name: f.text(fieldFunctionName), Parameters: f.take(fieldFunctionParameters), Strict: f.boolean(fieldFunctionStrict)}
-	if f.has(fieldFunctionName) && !toolName.MatchString(t.Name) {
-		f.failValue(fieldFunctionName, "is %q, must be letters, digits, _, -, . and :", clip(t.Name))
-	}
+	f.checkTool(fieldFunctionName, t.Name)
 	f.text(fieldFunctionDescription)
 	return t
+}
+
+// checkTool makes sure that a tool can have that name.
+func (o *object) checkTool(f *field, name string) {
+	if o.has(f) && !toolName.MatchString(name) {
+		o.failValue(f, "is %q, must be letters, digits, _, -, . and :", clip(name))
+	}
 }
 
 // toolChoice reads which tools to call: a word, or an object.
@@ -79,8 +95,13 @@ func (o *object) toolChoice(t *toolset) {
 			t.choice = toolcall.Choice{Mode: toolcall.Named, Name: f.name(fieldChoiceName, t)}
 		}
 	}
+	o.callable(fieldToolChoice, t)
+}
+
+// callable makes sure that there is a tool where the choice asks for a call.
+func (o *object) callable(f *field, t *toolset) {
 	if t.forced() && len(t.tools) == 0 {
-		o.failValue(fieldToolChoice, "asks for a call, but there are no tools")
+		o.failValue(f, "asks for a call, but there are no tools")
 	}
 }
 
@@ -111,7 +132,12 @@ func (o *object) allowed(t *toolset) {
 			keep[f.name(fieldChoiceName, t)] = true
 		}
 	}
-	t.tools = slices.DeleteFunc(t.tools, func(tool toolcall.Tool) bool { return !keep[tool.Name] })
+	t.keep(keep)
+}
+
+// keep leaves the tools of the given names.
+func (t *toolset) keep(names map[string]bool) {
+	t.tools = slices.DeleteFunc(t.tools, func(tool toolcall.Tool) bool { return !names[tool.Name] })
 }
 
 // name reads the name of one of the tools.
@@ -136,14 +162,19 @@ func (o *object) calls(h *history) (list []chat.ToolCall) {
 	for i, raw := range o.array(fieldToolCalls) {
 		c := newObject(o.item(fieldToolCalls, i), raw, o.err)
 		call := c.call()
-		if c.has(fieldCallID) && h.called[call.ID] {
-			c.failValue(fieldCallID, "is %q, as that of another call", clip(call.ID))
-		}
-		h.called[call.ID] = true
-		h.open = append(h.open, call.ID)
+		c.remember(h, fieldCallID, call.ID)
 		list = append(list, call)
 	}
 	return list
+}
+
+// remember takes down a call with that id.
+func (o *object) remember(h *history, f *field, id string) {
+	if o.has(f) && h.called[id] {
+		o.failValue(f, "is %q, as that of another call", clip(id))
+	}
+	h.called[id] = true
+	h.open = append(h.open, id)
 }
 
 func (o *object) call() chat.ToolCall {
@@ -153,18 +184,18 @@ func (o *object) call() chat.ToolCall {
 	call := chat.ToolCall{ID: o.text(fieldCallID), Arguments: json.RawMessage("{}")}
 	if f := o.object(fieldCallFunction); f != nil {
 		f.require(fieldCalledName)
-		call.Name, call.Arguments = f.text(fieldCalledName), f.arguments()
+		call.Name, call.Arguments = f.text(fieldCalledName), f.arguments(fieldCalledArguments)
 	}
 	return call
 }
 
 // arguments reads a JSON object, or its text.
-func (o *object) arguments() json.RawMessage {
-	raw := o.take(fieldCalledArguments)
+func (o *object) arguments(field *field) json.RawMessage {
+	raw := o.take(field)
 	if typeOf(raw) == isString {
-		text := strings.TrimSpace(o.text(fieldCalledArguments))
+		text := strings.TrimSpace(o.text(field))
 		if raw = json.RawMessage(text); text != "" && (!json.Valid(raw) || typeOf(raw) != isObject) {
-			o.failValue(fieldCalledArguments, "is %q, must be the text of a JSON object", clip(text))
+			o.failValue(field, "is %q, must be the text of a JSON object", clip(text))
 			return nil
 		}
 	}
@@ -175,14 +206,14 @@ func (o *object) arguments() json.RawMessage {
 }
 
 // answered reads which call a tool's message answers; as in llama-server it need not say so where one is open.
-func (o *object) answered(h *history) string {
-	id := o.text(fieldToolCallID)
+func (o *object) answered(h *history, f *field) string {
+	id := o.text(f)
 	switch {
-	case o.has(fieldToolCallID) && !h.called[id]:
-		o.failValue(fieldToolCallID, "is %q, which is the id of no call before it", clip(id))
-	case !o.has(fieldToolCallID) && len(h.open) == 0:
-		o.missing(fieldToolCallID, ": no call before the message waits for an answer")
-	case !o.has(fieldToolCallID):
+	case o.has(f) && !h.called[id]:
+		o.failValue(f, "is %q, which is the id of no call before it", clip(id))
+	case !o.has(f) && len(h.open) == 0:
+		o.missing(f, ": no call before it waits for an answer")
+	case !o.has(f):
 		id = h.open[0]
 	}
 	if i := slices.Index(h.open, id); i >= 0 {

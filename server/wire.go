@@ -30,6 +30,12 @@ type wire interface {
 	whole(answers []*answer, extra extra) any
 }
 
+// follower is a wire whose whole answers keep the order in which thoughts, text and calls came: it sees all pieces of its only choice.
+type follower interface{ follow(p piece) }
+
+// pinger is a wire with an event that says that the stream lives.
+type pinger interface{ ping() chunk }
+
 // chunk is an event of a stream.
 type chunk struct {
 	// event is its name, "" for none.
@@ -72,7 +78,9 @@ type answer struct {
 	// end is the token that ended it, if one did.
 	end    *llama.Sampled
 	finish llama.Finish
-	usage  llama.Usage
+	// stopped is the stop string that ended it, if one did.
+	stopped string
+	usage   llama.Usage
 	// thought counts the tokens of reasoning.
 	thought int
 }
