@@ -348,7 +348,9 @@ func (w *responseWire) add(p piece) (list []chunk) {
 		w.waiting = nil
 		return w.addText(itemReasoning, "rs_", p.Reasoning, nil)
 	}
-	w.waiting = append(w.waiting, p.Tokens...)
+	if t := w.last(); p.Text != "" || t == nil || t.kind == itemMessage { // else they end thoughts or a call
+		w.waiting = append(w.waiting, p.Tokens...)
+	}
 	if p.Text == "" {
 		return nil
 	}
