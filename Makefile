@@ -57,8 +57,8 @@ test-llama: deps model ## test the driver and the program on the real model, one
 	$(cgo) go test -p 1 ./llama/cpp ./cmd/aim
 
 .PHONY: test-e2e
-test-e2e: build model $(venv)/ready ## test the program end to end with the openai Python client
-	@echo "== the program, from the openai client"
+test-e2e: build model $(venv)/ready ## test the program end to end with the vendors' Python clients
+	@echo "== the program, from the vendors' clients"
 	$(venv)/bin/python -m pytest tests/e2e
 
 .PHONY: lint

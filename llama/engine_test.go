@@ -51,8 +51,10 @@ type result struct {
 	text   string
 	tokens []sampler.Token
 	finish llama.Finish
-	usage  llama.Usage
-	err    error
+	// stopped is the stop string.
+	stopped string
+	usage   llama.Usage
+	err     error
 }
 
 // generate reads a whole answer.
@@ -66,7 +68,7 @@ func generate(ctx context.Context, e *llama.Engine, r llama.Request) (res result
 		for _, s := range d.Tokens {
 			res.tokens = append(res.tokens, s.Token)
 		}
-		res.finish, res.usage = d.Finish, d.Usage
+		res.finish, res.usage, res.stopped = d.Finish, d.Usage, d.Stopped
 	}
 	return res
 }
@@ -106,6 +108,9 @@ func TestAnswer(t *testing.T) {
 			}
 			if got.usage.PromptTokens != len(prompt) {
 				t.Errorf("usage %+v for a prompt of %d", got.usage, len(prompt))
+			}
+			if want := strings.Join(c.req.Stop, ""); got.stopped != want {
+				t.Errorf("stopped by %q, want %q", got.stopped, want)
 			}
 			if c.req.MaxTokens > 0 && got.usage.CompletionTokens != c.req.MaxTokens {
 				t.Errorf("usage %+v, want %d tokens", got.usage, c.req.MaxTokens)

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"aim/llama"
@@ -38,7 +40,16 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"prompt": "x", "grammar": "root ::= [a-z]{1,3} | \"b\" root", "n": 2, "best_of": 3, "logprobs": 2, "max_tokens": 0}`))
 	f.Add([]byte(`{"prompt": ["x", "y"], "suffix": "z", "response_format": {"type": "json_object"}, "logit_bias": [["ab", false], [97, 1.5], ["c", -3]]}`))
 	f.Add([]byte(`{"prompt": [97, 98], "echo": true, "logprobs": 1, "structured_outputs": {"choice": ["a", "\u0000\"\\"]}, "dry_multiplier": 1, "mirostat_mode": 2}`))
-	parsers := []func(*object) (*call, error){s.api.parseChat, s.api.parseCompletion, s.api.parsePreview, s.api.parseSweep}
+	f.Add([]byte(`{"input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}, {"type": "reasoning", "summary": [{"type": "summary_text", "text": "y"}]},
+		{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}, {"type": "function_call_output", "output": "z"}], "text": {"format": {"type": "json_object"}},
+		"tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "allowed_tools", "tools": []}, "include": ["message.output_text.logprobs"], "top_logprobs": 2}`))
+	f.Add([]byte(`{"max_tokens": 3, "system": [{"type": "text", "text": "s"}], "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": [
+		{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "a"}, {"type": "tool_use", "id": "1", "name": "f", "input": {}}]}, {"role": "user", "content": [
+		{"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "r"}]}]}, {"role": "assistant", "content": "b"}], "stop_sequences": ["q"],
+		"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "auto"}, "thinking": {"type": "enabled"}, "output_config": {"effort": "low"}}`))
+	parsers := []func(*object) (*call, error){
+		s.api.parseChat, s.api.parseCompletion, s.api.parsePreview, s.api.parseSweep, s.api.parseResponse, s.api.parseMessages, s.api.parseCount,
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, parse := range parsers {
 			o, err := parseBody(body)
@@ -88,15 +99,23 @@ func check(t *testing.T, r llama.Request, m *served) {
 func FuzzServe(f *testing.F) {
 	s := start(f, options{engine: llama.Config{Slots: 2, Context: 32, Batch: 64, Queue: 8}})
 	f.Add([]byte(chatBody("hello", `"stream": true, "n": 2`)))
+	f.Add([]byte(`{"input": "hello", "stream": true, "include": ["message.output_text.logprobs"]}`))
+	f.Add([]byte(chatBody("hello", `"stream": true, "max_tokens": 9`)))
 	f.Add([]byte(`{"prompt": "hello<|ctl|>", "stream": true, "logprobs": 1, "aim": {"focus": [{"text": "water", "sigma": 9}]}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, path := range []string{chatPath, textPath, previewPath, sweepPath} {
+		for _, path := range []string{chatPath, textPath, previewPath, sweepPath, responsesPath, messagesPath, messagesPath + "/count_tokens"} {
 			r := s.do(t, "POST", path, string(body))
 			switch {
 			case r.status >= http.StatusInternalServerError || r.status == http.StatusTooManyRequests:
 				t.Fatalf("%s %q: %d %s", path, body, r.status, r.body)
 			case r.status != http.StatusOK:
 				failed(t, r.body)
+			case path == responsesPath || strings.HasPrefix(path, messagesPath):
+				if r.header.Get("Content-Type") == "text/event-stream" {
+					namedEvents(t, r)
+				} else if !json.Valid([]byte(r.body)) {
+					t.Fatal(r.body)
+				}
 			case r.header.Get("Content-Type") == "text/event-stream":
 				assemble(t, r)
 			case path == previewPath:

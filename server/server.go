@@ -1,4 +1,4 @@
-// Package server is the HTTP API: OpenAI's chat completions, completions and models, with the extension aim that
+// Package server is the HTTP API: OpenAI's chat completions, completions, responses and models, and Anthropic's messages, with the extension aim that
 // modulates an answer and tells what that did, and with /v1/aim/preview and /v1/aim/sweep, which show it before and side by side.
 //
 // A request goes through it in one direction: request.go and its neighbours make a call that can be generated of JSON, reading the
