@@ -12,10 +12,7 @@ import (
 )
 
 // messages serves POST /v1/messages.
-func (s *Server) messages(c *gin.Context) {
-	c.Header("Request-Id", recordOf(c).id)
-	s.complete(c, s.parseMessages)
-}
+func (s *Server) messages(c *gin.Context) { s.complete(c, s.parseMessages) }
 
 // tokenCount is the answer of /v1/messages/count_tokens.
 type tokenCount struct {
@@ -24,7 +21,6 @@ type tokenCount struct {
 
 // countTokens serves POST /v1/messages/count_tokens.
 func (s *Server) countTokens(c *gin.Context) {
-	c.Header("Request-Id", recordOf(c).id)
 	call, err := s.parse(c, s.parseCount)
 	if err != nil {
 		s.fail(c, err)

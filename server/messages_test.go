@@ -274,7 +274,7 @@ func TestMessagesRefuses(t *testing.T) {
 	}
 	s.api.Drain()
 	r := s.do(t, "POST", messagesPath, messagesBody("x", ""))
-	if f := decode[messagesFailure](t, r.body); r.status != statusOverloaded || f.Error.Type != "overloaded_error" || r.header.Get("Retry-After") != "5" {
+	if f := decode[messagesFailure](t, r.body); r.status != statusOverloaded || f.Error.Type != "overloaded_error" || r.header.Get("Retry-After") != "5" || r.header.Get("Request-Id") == "" {
 		t.Errorf("draining: %d %s", r.status, r.body)
 	}
 }

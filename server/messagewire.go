@@ -82,6 +82,7 @@ func (b *contentBlock) encoded(text string) any {
 			input = json.RawMessage("{}")
 		}
 		return callBlock{b.kind, b.id, b.name, input}
+	case blockText:
 	}
 	return textBlock{b.kind, text}
 }

@@ -49,6 +49,9 @@ func (s *Server) observe(c *gin.Context) {
 	}
 	c.Set(recordKey, r)
 	c.Header("X-Request-Id", r.id)
+	if ofMessages(c.Request.URL.Path) {
+		c.Header("Request-Id", r.id) // which Anthropic's clients read
+	}
 	defer func() {
 		attrs := []slog.Attr{
 			slog.String("method", c.Request.Method), slog.String("path", clip(c.Request.URL.Path)),

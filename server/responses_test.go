@@ -258,8 +258,11 @@ func TestResponseInput(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
 		{`{"input": "x"}`, `[{user x}]`},
 		{`{"input": "x", "instructions": "i"}`, `[{system i} {user x}]`},
-		{`{"input": [{"role": "developer", "content": "d"}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]}]}`,
-			`[{developer d} {user a|b}]`},
+		{
+			`{"input": [{"role": "developer", "content": "d"},
+				{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]}]}`,
+			`[{developer d} {user a|b}]`,
+		},
 		{
 			`{"input": [{"role": "user", "content": "x"}, {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]},
 				{"role": "assistant", "content": [{"type": "output_text", "text": "so", "annotations": []}]},
