@@ -9,7 +9,10 @@ import (
 )
 
 // maxPattern is the length of a rewritten pattern in bytes.
-const maxPattern = 1 << 14
+const maxPattern = 1 << 10
+
+// anyPrintable is the class of the printable ones, as GBNF has it.
+const anyPrintable = `[^"\\\x00-\x1F\x7F]`
 
 // printable is the code points that stand in a JSON string for themselves, as ranges.
 var printable = []rune{' ', '!', '#', '[', ']', '~', 0x80, 0xD7FF, 0xE000, utf8.MaxRune}
@@ -81,7 +84,7 @@ func (p *patternPrinter) print(re *syntax.Regexp, before, after bool) {
 // free writes any text, where there may be some.
 func (p *patternPrinter) free(here bool) {
 	if here {
-		p.class(printable)
+		p.b.WriteString(anyPrintable)
 		p.b.WriteByte('*')
 	}
 }
@@ -118,7 +121,7 @@ func (p *patternPrinter) plain(re *syntax.Regexp) {
 	case syntax.OpCharClass:
 		p.members(re.Rune)
 	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
-		p.class(printable)
+		p.b.WriteString(anyPrintable)
 	case syntax.OpStar:
 		p.repeat(re.Sub[0], "*")
 	case syntax.OpPlus:
@@ -183,6 +186,8 @@ func (p *patternPrinter) char(r rune) {
 		p.b.WriteString("(" + escaped + ")")
 	case r < ' ' || r == 0x7F || !utf8.ValidRune(r):
 		p.err = fmt.Errorf("the character %U is not supported", r)
+	case r < utf8.RuneSelf && r != '-' && isWord(byte(r)):
+		p.b.WriteRune(r)
 	default:
 		p.class([]rune{r, r})
 	}

@@ -578,6 +578,9 @@ func readWhole(v *value, w *wholeShape) error {
 // write turns the shapes into a schema again.
 func (r *schemaReader) write(s *shape) (json.RawMessage, error) {
 	w := &schemaWriter{}
+	for s.ref != nil { // beside $ref the converter does not look into $defs
+		s = s.ref.shape
+	}
 	if len(r.order) > 0 {
 		w.b.WriteString(`{"$defs":{`)
 		for i, d := range r.order {
