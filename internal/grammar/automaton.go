@@ -114,7 +114,7 @@ func (a *automaton) reclaim(s int32) int32 {
 
 // restart makes st, whose places are all the configs there are, the only state.
 func (a *automaton) restart(st state) int32 {
-	a.stacks.keep(a.configs)
+	a.keep(a.configs)
 	a.kept = len(a.frames)
 	a.found = append(a.found[:0], a.configs...)
 	a.configs = a.configs[:0]

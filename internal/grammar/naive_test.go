@@ -117,7 +117,7 @@ func randomGrammar(r *rand.Rand) string {
 	names := []string{"root", "a", "b"}
 	var item func(depth int) string
 	item = func(depth int) string {
-		s := ""
+		var s string
 		switch k := r.IntN(8); {
 		case k < 3 || depth == 0:
 			s = []string{`"x"`, `"y"`, `"xy"`, `[xy]`, `[^x]`, `"é"`, `.`, `""`}[r.IntN(8)]
@@ -232,7 +232,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, gbnf, text string) {
 		g, err := Parse(gbnf)
 		if err != nil {
-			if e, ok := err.(*Error); !ok || e.Line < 1 || e.Column < 1 {
+			if e := (*Error)(nil); !errors.As(err, &e) || e.Line < 1 || e.Column < 1 {
 				t.Errorf("%q: %v", gbnf, err)
 			}
 			return

@@ -75,6 +75,7 @@ func (p *patternPrinter) print(re *syntax.Regexp, before, after bool) {
 			p.concat([]*syntax.Regexp{re}, before, after)
 			return
 		}
+	default:
 	}
 	p.free(before)
 	p.plain(re)

@@ -331,12 +331,7 @@ func typesOf(v *value) ([]kinds, error) {
 		fallthrough
 	case t.kind == 'a' && len(t.items) > 0:
 		for _, name := range t.items {
-			i := slices.IndexFunc(kindNames, func(k struct {
-				name string
-				kind kinds
-			}) bool {
-				return name.kind == 's' && k.name == name.text
-			})
+			i := slices.IndexFunc(kindNames, func(k namedKind) bool { return name.kind == 's' && k.name == name.text })
 			if i < 0 {
 				return nil, refuse(v, "type", "must be a type or several: object, array, string, number, integer, boolean, null; got %s", clip(name.String()))
 			}
@@ -390,6 +385,7 @@ func (r *schemaReader) constrained(v *value, k kinds) (*shape, error) {
 				return nil, refuse(v, keyword, "is supported for integers only")
 			}
 		}
+	default: // nothing constrains these
 	}
 	return s, err
 }
@@ -661,6 +657,7 @@ func (w *schemaWriter) kind(s *shape) {
 			// Both bounds, always: from one alone the converter makes "at least 100" match 10.
 			fmt.Fprintf(&w.b, `,"minimum":%d,"maximum":%d`, s.whole.min, s.whole.max)
 		}
+	default:
 	}
 	w.b.WriteByte('}')
 }

@@ -12,16 +12,20 @@ import (
 func TestPrepareSchema(t *testing.T) {
 	const value = anything
 	tests := []struct{ name, schema, want string }{
-		{"pydantic model", `{"$defs":{"Color":{"enum":["red","blue"],"title":"Color","type":"string"}},"properties":{"name":{"maxLength":20,"title":"Name","type":"string"},
+		{
+			"pydantic model", `{"$defs":{"Color":{"enum":["red","blue"],"title":"Color","type":"string"}},"properties":{"name":{"maxLength":20,"title":"Name","type":"string"},
 			"color":{"$ref":"#/$defs/Color","default":"red","description":"which"},"age":{"anyOf":[{"type":"integer","minimum":0},{"type":"null"}],"default":null},"any":{"title":"Any"},
 			"born":{"format":"date","type":"string"},"mail":{"format":"email","type":"string"}},"required":["name"],"title":"Person","type":"object"}`,
 			`{"$defs":{"schema0":{"enum":["red","blue"]}},"type":"object","properties":{"name":{"type":"string","maxLength":20},"color":{"$ref":"#/$defs/schema0"},` +
 				`"age":{"anyOf":[{"type":"integer","minimum":0,"maximum":999999999999999},{"type":"null"}]},"any":` + value + `,"born":{"type":"string","format":"date"},"mail":{"type":"string"}},` +
-				`"required":["name"],"additionalProperties":false}`},
-		{"zod object", `{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"kind":{"type":"string","const":"a"},"at":{"type":"string","format":"date-time","pattern":"^a$"},
+				`"required":["name"],"additionalProperties":false}`,
+		},
+		{
+			"zod object", `{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"kind":{"type":"string","const":"a"},"at":{"type":"string","format":"date-time","pattern":"^a$"},
 			"pair":{"type":"array","prefixItems":[{"type":"string"},{"type":"number"}],"items":false}},"required":["kind","pair"],"additionalProperties":false}`,
 			`{"type":"object","properties":{"kind":{"enum":["a"]},"at":{"type":"string","pattern":"^a$"},"pair":{"type":"array","prefixItems":[{"type":"string"},{"type":"number"}]}},` +
-				`"required":["kind","pair"],"additionalProperties":false}`},
+				`"required":["kind","pair"],"additionalProperties":false}`,
+		},
 		{"anything", `{}`, value},
 		{"true", `true`, value},
 		{"unknown words", `{"type":"string","nullable":true,"x-y":1,"examples":["a"]}`, `{"type":"string"}`},
@@ -33,20 +37,28 @@ func TestPrepareSchema(t *testing.T) {
 		{"others dropped", `{"properties":{"a":{"type":"null"}},"additionalProperties":true}`, `{"type":"object","properties":{"a":{"type":"null"}},"required":[],"additionalProperties":false}`},
 		{"required without a schema", `{"type":"object","required":["a"]}`, `{"type":"object","properties":{"a":` + value + `},"required":["a"],"additionalProperties":false}`},
 		{"allOf of one", `{"allOf":[{"type":"string"}],"title":"x"}`, `{"type":"string"}`},
-		{"allOf merged", `{"allOf":[{"properties":{"a":{"type":"integer","minimum":1}},"required":["a"]},{"properties":{"b":{"type":"null"},"a":{"type":"number"}}}]}`,
-			`{"type":"object","properties":{"a":{"type":"integer","minimum":1,"maximum":999999999999999},"b":{"type":"null"}},"required":["a"],"additionalProperties":false}`},
-		{"one of two required", `{"properties":{"a":{"type":"null"},"b":{"type":"null"}},"additionalProperties":false,"anyOf":[{"required":["a"]},{"required":["b"]}]}`,
+		{
+			"allOf merged", `{"allOf":[{"properties":{"a":{"type":"integer","minimum":1}},"required":["a"]},{"properties":{"b":{"type":"null"},"a":{"type":"number"}}}]}`,
+			`{"type":"object","properties":{"a":{"type":"integer","minimum":1,"maximum":999999999999999},"b":{"type":"null"}},"required":["a"],"additionalProperties":false}`,
+		},
+		{
+			"one of two required", `{"properties":{"a":{"type":"null"},"b":{"type":"null"}},"additionalProperties":false,"anyOf":[{"required":["a"]},{"required":["b"]}]}`,
 			`{"anyOf":[{"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},"required":["a"],"additionalProperties":false},` +
-				`{"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},"required":["b"],"additionalProperties":false}]}`},
+				`{"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},"required":["b"],"additionalProperties":false}]}`,
+		},
 		{"integers", `{"type":"integer","exclusiveMinimum":2.5,"maximum":7.9,"minimum":-4}`, `{"type":"integer","minimum":3,"maximum":7}`},
 		{"array", `{"type":"array","minItems":2}`, `{"type":"array","items":` + value + `,"minItems":2}`},
 		{"old tuple", `{"type":"array","items":[{"type":"null"}],"additionalItems":{"type":"string"},"minItems":2}`, `{"type":"array","prefixItems":[{"type":"null"},{"type":"string"}]}`},
-		{"recursive", `{"type":"object","properties":{"next":{"anyOf":[{"$ref":"#"},{"type":"null"}]}},"required":["next"]}`,
+		{
+			"recursive", `{"type":"object","properties":{"next":{"anyOf":[{"$ref":"#"},{"type":"null"}]}},"required":["next"]}`,
 			`{"$defs":{"schema0":{"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/schema0"},{"type":"null"}]}},"required":["next"],"additionalProperties":false}},` +
-				`"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/schema0"},{"type":"null"}]}},"required":["next"],"additionalProperties":false}`},
+				`"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/schema0"},{"type":"null"}]}},"required":["next"],"additionalProperties":false}`,
+		},
 		{"escaped pointer", `{"$ref":"#/definitions/a~1b%20c","definitions":{"a/b c":{"type":"null"}}}`, `{"$defs":{"schema0":{"type":"null"}},"type":"null"}`},
-		{"told apart", `{"oneOf":[{"properties":{"k":{"const":1}},"required":["k"]},{"properties":{"k":{"const":2}},"required":["k"]}]}`,
-			`{"anyOf":[{"type":"object","properties":{"k":{"enum":[1]}},"required":["k"],"additionalProperties":false},{"type":"object","properties":{"k":{"enum":[2]}},"required":["k"],"additionalProperties":false}]}`},
+		{
+			"told apart", `{"oneOf":[{"properties":{"k":{"const":1}},"required":["k"]},{"properties":{"k":{"const":2}},"required":["k"]}]}`,
+			`{"anyOf":[{"type":"object","properties":{"k":{"enum":[1]}},"required":["k"],"additionalProperties":false},{"type":"object","properties":{"k":{"enum":[2]}},"required":["k"],"additionalProperties":false}]}`,
+		},
 		{"pattern", `{"type":"string","pattern":"^\\d{3}-[^a]\"$"}`, `{"type":"string","pattern":"^([0-9]){3}[\\x2D][\\x20-\\x21\\x23-\\x5B\\x5D-\\x60b-\\x7E\\u0080-\\uD7FF\\uE000-\\U0010FFFF]([\\\\][\"])$"}`},
 		{"idle", `{"type":"object","patternProperties":{},"minProperties":0,"uniqueItems":false}`, `{"type":"object"}`},
 	}

@@ -19,10 +19,13 @@ const (
 	everyKind = kindNull<<1 - 1
 )
 
-var kindNames = []struct {
+// namedKind is what a schema calls a kind.
+type namedKind struct {
 	name string
 	kind kinds
-}{
+}
+
+var kindNames = []namedKind{
 	{"object", kindObject},
 	{"array", kindArray},
 	{"string", kindString},
@@ -163,8 +166,9 @@ func (r *schemaReader) intersect(a, b *shape) (*shape, error) {
 			return nil, errNever
 		}
 		return c, nil
+	default:
+		return a, nil
 	}
-	return a, nil
 }
 
 // distribute keeps of the choices of a what is in b.
@@ -189,10 +193,10 @@ func (r *schemaReader) distribute(a, b *shape) (*shape, error) {
 	return c, nil
 }
 
-// filter keeps the values of a that are in b, which is values or a kind without constraints.
-func (a *shape) filter(b *shape) (*shape, error) {
-	c := &shape{path: a.path}
-	for _, v := range a.values {
+// filter keeps the values of s that are in b, which is values or a kind without constraints.
+func (s *shape) filter(b *shape) (*shape, error) {
+	c := &shape{path: s.path}
+	for _, v := range s.values {
 		in := b.values == nil && v.kindOf()&b.kind != 0
 		if in && !b.unconstrained() {
 			return nil, errNotCombine
