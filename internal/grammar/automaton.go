@@ -30,14 +30,16 @@ const (
 
 // state is a set of places, or such a set and the first bytes of a rune.
 type state struct {
-	lo, hi   int32 // in configs
-	base     int32 // inside a rune: the state before it
-	value    int32 // the bits of the rune so far
-	need     int8  // how many bytes are missing
-	size     int8  // how many bytes the rune has
-	complete bool  // the text may end here
-	row      int32 // index of its row, -1 without
-	mask     int32 // index of its mask, -1 without
+	lo, hi   int32     // in configs
+	base     int32     // inside a rune: the state before it
+	value    int32     // the bits of the rune so far
+	need     int8      // how many bytes are missing
+	size     int8      // how many bytes the rune has
+	complete bool      // the text may end here
+	beyond   bool      // some place reads code points beyond ASCII
+	first    [2]uint64 // the ASCII characters that some place reads, as bits
+	row      int32     // index of its row, -1 without
+	mask     int32     // index of its mask, -1 without
 	hash     uint32
 	chain    int32 // the next state of the same bucket
 }
@@ -112,7 +114,7 @@ func (a *automaton) reclaim(s int32) int32 {
 
 // restart makes st, whose places are all the configs there are, the only state.
 func (a *automaton) restart(st state) int32 {
-	a.stacks.keep(a.configs)
+	a.keep(a.configs)
 	a.kept = len(a.frames)
 	a.found = append(a.found[:0], a.configs...)
 	a.configs = a.configs[:0]
@@ -161,7 +163,12 @@ func (a *automaton) next(s int32, b byte) int32 {
 	if st.need == 0 {
 		switch {
 		case b < utf8.RuneSelf:
+			if st.first[b>>6]>>(b&63)&1 == 0 {
+				return dead
+			}
 			return a.advance(st, rune(b))
+		case !st.beyond:
+			return dead
 		case b >= 0xC2 && b < 0xE0:
 			return a.partial(s, int32(b&0x1F), 1, 2)
 		case b >= 0xE0 && b < 0xF0:
@@ -313,11 +320,25 @@ func (a *automaton) intern() int32 {
 	}
 	lo := int32(len(a.configs))
 	a.configs = append(a.configs, a.found...)
-	s := a.addState(state{lo: lo, hi: int32(len(a.configs)), complete: a.found[0].node() == nodeEnd}, uint32(h))
+	st := state{lo: lo, hi: int32(len(a.configs)), complete: a.found[0].node() == nodeEnd}
+	a.readers(&st)
+	s := a.addState(st, uint32(h))
 	if s > 0 && a.states[s].lo != lo { // there already
 		a.configs = a.configs[:lo]
 	}
 	return s
+}
+
+// readers notes what the places of a new state read, so that most bytes are refused without asking each.
+func (a *automaton) readers(st *state) {
+	for _, c := range a.found {
+		if n := a.nodes[c.node()]; n.op == opSet {
+			set := a.sets[n.arg]
+			st.first[0] |= set.ascii[0]
+			st.first[1] |= set.ascii[1]
+			st.beyond = st.beyond || len(set.spans) > 0
+		}
+	}
 }
 
 // addState returns the state like st.

@@ -7,7 +7,7 @@
 // ambiguous grammar doubles with every character inside one C call that nobody can interrupt; llama_grammar_accept throws where
 // nothing matches, and n repetitions become n rules. A call through cgo for every candidate token, or a mask of the whole
 // vocabulary for every step, is slow. And handlers must be testable without a C compiler. The converter from JSON schemas to
-// GBNF is llama.cpp's; [CheckSchema] refuses what it would silently skip.
+// GBNF is llama.cpp's; [PrepareSchema] refuses what it would silently skip, and writes the rest in the forms that it gets right.
 //
 // # How it works
 //
@@ -22,5 +22,6 @@
 // token is a walk over its bytes, and half a rune is a state like any other. A mask of the whole vocabulary is one walk over the
 // trie of all pieces ([Vocabulary]), remembered for the states that come again, like the inside of a string.
 //
-// The tables are thrown away when they are full. What a single step may cost is bounded by [ErrBudget].
+// The tables are thrown away when they are full. What a single step costs is bounded, a few milliseconds at the worst: beyond that
+// the matcher stops with [ErrBudget] and allows the ends only.
 package grammar
