@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -46,8 +47,8 @@ type wire struct {
 	tags *wireTags
 }
 
-// wireTags spell parameters between tags; $ is the parameter's name.
-type wireTags struct{ begin, close string }
+// wireTags spell parameters between tags; $ is the parameter's name. The first close ends the value.
+type wireTags struct{ begin, close, after string }
 
 const plainHead = `{"name": "$", "arguments": `
 
@@ -55,7 +56,7 @@ func wireOf(f Format) wire {
 	switch f {
 	case QwenXML:
 		return wire{head: "<tool_call>\n<function=$>\n", tail: "</function>\n</tool_call>", separator: "\n",
-			tags: &wireTags{"<parameter=$>\n", "\n</parameter>\n"}}
+			tags: &wireTags{"<parameter=$>\n", "</parameter>", "\n"}}
 	case Llama3:
 		return wire{head: `{"name": "$", "parameters": `, tail: "}", separator: "; "}
 	case Mistral:
@@ -73,7 +74,7 @@ func wireOf(f Format) wire {
 	case DSML:
 		return wire{open: "<｜DSML｜function_calls>\n", head: "<｜DSML｜invoke name=\"$\">\n", tail: "</｜DSML｜invoke>\n",
 			close: "</｜DSML｜function_calls>",
-			tags:  &wireTags{"<｜DSML｜parameter name=\"$\">", "</｜DSML｜parameter>\n"}}
+			tags:  &wireTags{"<｜DSML｜parameter name=\"$\">", "</｜DSML｜parameter>", "\n"}}
 	case Harmony:
 		return wire{head: "<|channel|>commentary to=functions.$ <|constrain|>json<|message|>", tail: "<|call|>", once: true}
 	case Functionary31:
@@ -85,17 +86,17 @@ func wireOf(f Format) wire {
 			close: "]<|END_ACTION|>"}
 	case GLM:
 		return wire{head: "<tool_call>$\n", tail: "</tool_call>", separator: "\n",
-			tags: &wireTags{"<arg_key>$</arg_key>\n<arg_value>", "</arg_value>\n"}}
+			tags: &wireTags{"<arg_key>$</arg_key>\n<arg_value>", "</arg_value>", "\n"}}
 	case Kimi:
 		return wire{open: "<|tool_calls_section_begin|>",
 			head: "<|tool_call_begin|>functions.$:0<|tool_call_argument_begin|>", tail: "<|tool_call_end|>",
 			close: "<|tool_calls_section_end|>"}
 	case MiniMax:
 		return wire{open: "<minimax:tool_call>\n", head: "<invoke name=\"$\">\n", tail: "</invoke>\n",
-			close: "</minimax:tool_call>", tags: &wireTags{"<parameter name=\"$\">", "</parameter>\n"}}
+			close: "</minimax:tool_call>", tags: &wireTags{"<parameter name=\"$\">", "</parameter>", "\n"}}
 	case MiniCPM:
 		return wire{head: `<function name="$">`, tail: "</function>", separator: "\n",
-			tags: &wireTags{`<param name="$">`, "</param>"}}
+			tags: &wireTags{`<param name="$">`, "</param>", ""}}
 	case FireFunction:
 		return wire{open: "functools[", head: plainHead, tail: "}", separator: ", ", close: "]"}
 	case LFM2:
@@ -195,7 +196,7 @@ func (g *writer) tagged(t Tool) (string, error) {
 		if strings.ContainsAny(key, "<>\"\n") || strings.TrimSpace(key) != key || key == "" {
 			return "", fmt.Errorf("parameter %q cannot stand in a tag", key)
 		}
-		tag := sequence(literal(strings.ReplaceAll(g.wire.tags.begin, "$", key)), g.until(g.wire.tags.close))
+		tag := sequence(literal(strings.ReplaceAll(g.wire.tags.begin, "$", key)), g.until(g.wire.tags.close), literal(g.wire.tags.after))
 		if !required[key] {
 			tag = "(" + tag + ")?"
 		}
@@ -243,75 +244,92 @@ func parameterNames(schema json.RawMessage) (keys []string, required map[string]
 
 // thought is what may stand before the call.
 func (g *writer) thought(o Options) string {
-	closing, open := thoughtTags(o.Format)
+	const blank = `[ \n]*`
+	after := blank
 	if o.Format == Harmony {
-		open, closing = "<|channel|>analysis<|message|>", "<|end|><|start|>assistant"
+		after = literal("<|start|>assistant")
 	}
-	blank := `[ \n]*`
 	switch {
 	case o.Open:
-		return sequence(g.until(closing), blank)
-	case o.Reasoning && open != "":
-		return "(" + sequence(literal(open), g.until(closing), blank) + ")?"
+		return sequence(g.until(openThought(o.Format).closers...), after)
+	case o.Reasoning:
+		open, closing := thoughtTags(o.Format)
+		return "(" + sequence(literal(open), g.until(closing...), after) + ")?"
 	}
 	return ""
 }
 
-func thoughtTags(f Format) (closing, open string) {
+// thoughtTags are those that models of the format begin and end a thought with themselves.
+func thoughtTags(f Format) (open string, closing []string) {
 	switch f {
+	case Harmony:
+		return "<|channel|>analysis<|message|>", openThought(f).closers
 	case Mistral, MistralList:
-		return "[/THINK]", "[THINK]"
+		return "[THINK]", []string{"[/THINK]"}
 	case CommandR:
-		return "<|END_THINKING|>", "<|START_THINKING|>"
-	case ToolCalls:
-		return "[BEGIN FINAL RESPONSE]", ""
+		return "<|START_THINKING|>", []string{"<|END_THINKING|>"}
 	default:
-		return "</think>", "<think>"
+		return "<think>", []string{"</think>"}
 	}
 }
 
-// until is a rule for any text up to the first end, and end itself: the automaton that looks for end, a rule a state.
-func (g *writer) until(end string) string {
+// until is a rule for any text up to the first of ends, and that end itself: the automaton that looks for them (Aho and
+// Corasick, 1975), a rule a state. A state is the longest beginning of an end that the text ends with.
+func (g *writer) until(ends ...string) string {
 	g.untils++
-	runes := []rune(end)
-	state := func(i int) string { return fmt.Sprintf("until-%d-%d", g.untils, i) }
-	for i := range runes {
-		// After i runes of end, each rune that may go on with some beginning of it leads to the longest such one.
-		var choices, seen []string
-		for _, r := range distinct(runes) {
-			next := overlap(append(append([]rune{}, runes[:i]...), r), runes)
-			seen = append(seen, class(r))
-			switch next {
-			case len(runes):
-				choices = append(choices, literal(string(r)))
-			default:
-				choices = append(choices, sequence(literal(string(r)), state(next)))
-			}
+	states := map[string]int{"": 0}
+	order := []string{""}
+	rule := func(state string) string {
+		if _, ok := states[state]; !ok {
+			states[state] = len(order)
+			order = append(order, state)
 		}
-		choices = append(choices, "[^"+strings.Join(seen, "")+"] "+state(0))
-		g.rule(state(i), strings.Join(choices, " | "))
+		return fmt.Sprintf("until-%d-%d", g.untils, states[state])
 	}
-	return state(0)
+	alphabet := distinct(ends)
+	for i := 0; i < len(order); i++ {
+		var choices, seen []string
+		for _, r := range alphabet {
+			next, over := advance(order[i]+string(r), ends)
+			switch {
+			case over:
+				choices = append(choices, literal(string(r)))
+			case next != "":
+				choices = append(choices, sequence(literal(string(r)), rule(next)))
+			default:
+				continue
+			}
+			seen = append(seen, class(r))
+		}
+		choices = append(choices, "[^"+strings.Join(seen, "")+"] "+rule(""))
+		g.rule(rule(order[i]), strings.Join(choices, " | "))
+	}
+	return rule("")
 }
 
-func distinct(runes []rune) []rune {
-	var all []rune
-	for _, r := range runes {
-		if !strings.ContainsRune(string(all), r) {
+// distinct are the runes of the ends, in the order in which they come.
+func distinct(ends []string) (all []rune) {
+	for _, r := range strings.Join(ends, "") {
+		if !slices.Contains(all, r) {
 			all = append(all, r)
 		}
 	}
 	return all
 }
 
-// overlap is the length of the longest beginning of end that text ends with.
-func overlap(text, end []rune) int {
-	for n := min(len(text), len(end)); n > 0; n-- {
-		if string(text[len(text)-n:]) == string(end[:n]) {
-			return n
+// advance is the longest beginning of an end that text ends with, or over where an end is complete.
+func advance(text string, ends []string) (state string, over bool) {
+	for i := range text {
+		for _, end := range ends {
+			if strings.HasPrefix(text[i:], end) {
+				return "", true
+			}
+			if strings.HasPrefix(end, text[i:]) {
+				return text[i:], false
+			}
 		}
 	}
-	return 0
+	return "", false
 }
 
 // class spells a rune inside of brackets.
