@@ -62,23 +62,30 @@ func read(tb testing.TB, o Options, pieces ...string) answer {
 	var all strings.Builder
 	p.trace = func(as takenAs, text string) { taken[as].WriteString(text); all.WriteString(text) }
 	var a answer
+	var content, reasoning strings.Builder
+	var arguments []*strings.Builder
 	var deltas []Delta
 	for _, piece := range pieces {
 		deltas = append(deltas, p.Add(piece)...)
 	}
 	for _, d := range append(deltas, p.End()...) {
-		a.Content += d.Content
-		a.Reasoning += d.Reasoning
+		content.WriteString(d.Content)
+		reasoning.WriteString(d.Reasoning)
 		if d.Call == nil {
 			continue
 		}
 		if d.Call.ID != "" {
 			a.Calls = append(a.Calls, namedArguments{Name: d.Call.Name})
+			arguments = append(arguments, &strings.Builder{})
 		}
 		if d.Call.Index != len(a.Calls)-1 {
 			tb.Fatalf("index %d of %d calls", d.Call.Index, len(a.Calls))
 		}
-		a.Calls[d.Call.Index].Arguments += d.Call.Arguments
+		arguments[d.Call.Index].WriteString(d.Call.Arguments)
+	}
+	a.Content, a.Reasoning = content.String(), reasoning.String()
+	for i, b := range arguments {
+		a.Calls[i].Arguments = b.String()
 	}
 	if p.rest != "" {
 		tb.Fatalf("%q is left", p.rest)
