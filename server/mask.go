@@ -28,7 +28,7 @@ func (c *call) mask() sampler.Mask {
 	m := &mask{banned: c.banned}
 	if c.grammar != nil {
 		m.matcher = c.grammar.Matcher(c.model.words.of(c.request.ShowControl))
-		if c.thinking {
+		if c.thinking && !c.tools.forced() { // the grammar of a forced call has the thought before it
 			m.thoughts = &thoughts{model: c.model.Engine.Model()}
 		}
 	}

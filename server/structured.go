@@ -134,14 +134,15 @@ var errNoConverter = errors.New("the model cannot turn schemas into grammars")
 
 // convert turns a JSON schema into a grammar.
 func (m *served) convert(schema []byte) (string, error) {
-	if err := grammar.CheckSchema(schema); err != nil {
+	prepared, err := grammar.PrepareSchema(schema)
+	if err != nil {
 		return "", err
 	}
 	converter, ok := m.Engine.Model().(llama.SchemaConverter)
 	if !ok {
 		return "", errNoConverter
 	}
-	return converter.SchemaToGrammar(schema)
+	return converter.SchemaToGrammar(prepared)
 }
 
 func schemaFailure(param string, err error) *apiError {

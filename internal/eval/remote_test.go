@@ -194,8 +194,18 @@ func TestRemoteIsOurServer(t *testing.T) {
 		t.Errorf("the strongest noise gave the accuracies %v only", seen)
 	}
 	choice := &Remote{URL: web.URL + "/v1", Model: "fake", Kind: Choice}
-	_, err := choice.Score(t.Context(), &Item{Prompt: "a", Choices: []string{" b", " c"}}, arms[:1])
-	if !errors.Is(err, errNoLikelihood) || !strings.Contains(err.Error(), "echo") {
-		t.Errorf("choices: %v, want it to say that the server refuses echo with logprobs", err)
+	for i := range 10 {
+		it := &Item{Prompt: fmt.Sprintf("number %d:", i), Choices: []string{" b", " cd", " efg"}}
+		over, err := choice.Score(t.Context(), it, arms[:1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := (&Likelihood{Engine: e}).Score(t.Context(), it, arms[:1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if over["acc"][0] != here["acc"][0] {
+			t.Errorf("%q: the choice over HTTP is %v, here %v", it.Prompt, over["acc"], here["acc"])
+		}
 	}
 }
