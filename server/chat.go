@@ -78,7 +78,7 @@ func (c *call) converse(d dialogue) error {
 	c.parsed = splits || c.tools.active()
 	c.request.ShowControl = c.tools.active() || splits && known // their markers may be control tokens
 	c.parser = toolcall.Options{
-		Format: format, Tools: c.tools.tools, Choice: c.tools.choice, Parallel: c.tools.parallel, Reasoning: splits, Open: c.thinking,
+		Format: format, Tools: c.tools.tools, Choice: c.tools.choice, Parallel: c.tools.more(), Reasoning: splits, Open: c.thinking,
 	}
 	return c.constrainTools()
 }

@@ -406,7 +406,7 @@ var (
 	})
 	fieldParallel = bodyFields.declare(field{
 		name: "parallel_tool_calls", in: inChat | inResponses, types: isBoolean, def: true,
-		doc: "Whether an answer may have several calls.",
+		doc: "Whether an answer may have several calls. Where tool_choice forces one, only an explicit true allows more.",
 	})
 )
 

@@ -152,6 +152,6 @@ var (
 	})
 	fieldDisableParallel = anyChoiceFields.declare(field{
 		name: "disable_parallel_tool_use", types: isBoolean, def: false,
-		doc: "Whether an answer may have one call at most.",
+		doc: "Whether an answer may have one call at most. With any and tool, only an explicit false allows more.",
 	})
 )

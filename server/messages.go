@@ -142,6 +142,7 @@ func (o *object) schemaToolset() (t toolset) {
 func (o *object) anyChoice(t *toolset) {
 	o.require(fieldAnyType)
 	t.parallel = !o.boolean(fieldDisableParallel)
+	t.several = t.parallel && o.has(fieldDisableParallel)
 	switch o.text(fieldAnyType) {
 	case "any":
 		t.choice.Mode = toolcall.Required

@@ -126,6 +126,7 @@ type definedFunction struct {
 // flatToolset reads tools that are functions without an object of their own, and which of them to call.
 func (o *object) flatToolset() (t toolset) {
 	t.parallel = o.boolean(fieldParallel)
+	t.several = t.parallel && o.has(fieldParallel)
 	o.eachTool(&t, fieldFlatTools, ".name", func(tool *object, _ json.RawMessage) (toolcall.Tool, json.RawMessage) {
 		tool.require(fieldFlatType)
 		tool.ownTool(fieldFlatType, "function")

@@ -17,6 +17,8 @@ type toolset struct {
 	definitions []json.RawMessage
 	choice      toolcall.Choice
 	parallel    bool
+	// several says that the request itself allows more than one call.
+	several bool
 }
 
 // active says that an answer may have calls.
@@ -32,12 +34,17 @@ var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
 // toolset reads tools, and which of them to call.
 func (o *object) toolset() (t toolset) {
 	t.parallel = o.boolean(fieldParallel)
+	t.several = t.parallel && o.has(fieldParallel)
 	o.eachTool(&t, fieldTools, ".function.name", func(tool *object, raw json.RawMessage) (toolcall.Tool, json.RawMessage) {
 		return tool.tool(), raw
 	})
 	o.toolChoice(&t)
 	return t.used()
 }
+
+// more says that an answer may have more than one call. Where a call is forced the request must say so: a small model that must
+// call, and may go on to, seldom ends.
+func (t *toolset) more() bool { return t.parallel && (t.several || !t.forced()) }
 
 // used is the toolset, without its tools where none may be called.
 func (t *toolset) used() toolset {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Remote scores items on a server that speaks the OpenAI API: completions and generations by what it answers, choices by
@@ -70,6 +71,7 @@ type completionResponse struct {
 		Logprobs *struct {
 			Tokens        []string
 			TokenLogprobs []*float64 `json:"token_logprobs"`
+			TextOffset    []int      `json:"text_offset"`
 		}
 	}
 }
@@ -185,23 +187,31 @@ func (r *Remote) likelihood(ctx context.Context, prompt, choice string, a Arm) (
 		return 0, err
 	}
 	logprobs := res.Choices[0].Logprobs
-	if logprobs == nil || len(logprobs.Tokens) != len(logprobs.TokenLogprobs) {
+	if logprobs == nil || len(logprobs.TextOffset) != len(logprobs.TokenLogprobs) || len(logprobs.Tokens) != len(logprobs.TokenLogprobs) {
 		return 0, errNoLikelihood
 	}
-	ll, at, end := 0.0, 0, len(prompt)+len(choice)
-	for i, token := range logprobs.Tokens {
-		if at += len(token); at > end {
-			break // what was generated, since some servers insist on a token
+	// Offsets tell what belongs to the choice: the spelling of a control token before the prompt is no part of the text.
+	from := utf8.RuneCountInString(prompt)
+	to := from + utf8.RuneCountInString(choice)
+	ll, reached := 0.0, 0
+	for i, at := range logprobs.TextOffset {
+		next := at
+		if i+1 < len(logprobs.TextOffset) {
+			next = logprobs.TextOffset[i+1]
 		}
-		if at <= len(prompt) {
+		if at >= to { // what was generated, since some servers insist on a token
+			break
+		}
+		if at < from && next <= from {
 			continue
 		}
 		if logprobs.TokenLogprobs[i] == nil {
 			return 0, errNoLikelihood
 		}
 		ll += *logprobs.TokenLogprobs[i]
+		reached = max(next, at+utf8.RuneCountInString(logprobs.Tokens[i]))
 	}
-	if at < end {
+	if reached < to {
 		return 0, errNoLikelihood
 	}
 	return ll, nil

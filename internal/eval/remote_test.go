@@ -97,8 +97,9 @@ func TestRemoteChoices(t *testing.T) {
 	echo := func(req completionRequest) (int, any) {
 		var tokens []string
 		var logprobs []any
+		var offsets []int
 		for i, b := range req.Prompt {
-			tokens = append(tokens, string(b))
+			tokens, offsets = append(tokens, string(b)), append(offsets, i)
 			if i == 0 {
 				logprobs = append(logprobs, nil)
 			} else if strings.HasSuffix(req.Prompt, "long right") {
@@ -108,7 +109,7 @@ func TestRemoteChoices(t *testing.T) {
 			}
 		}
 		return 200, map[string]any{"choices": []any{map[string]any{"text": "", "logprobs": map[string]any{
-			"tokens": append(tokens, "x"), "token_logprobs": append(logprobs, -100),
+			"tokens": append(tokens, "x"), "token_logprobs": append(logprobs, -100), "text_offset": append(offsets, len(req.Prompt)),
 		}}}}
 	}
 	r := stub(t, echo)
@@ -200,7 +201,7 @@ func TestRemoteIsOurServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		here, err := (&Likelihood{Engine: e}).Score(t.Context(), it, arms[:1])
+		here, err := local.Score(t.Context(), it, arms[:1])
 		if err != nil {
 			t.Fatal(err)
 		}
