@@ -33,9 +33,11 @@ const (
 	Generic                     // {"name": …, "arguments": {…}}
 )
 
-var formatNames = [...]string{"hermes", "qwen-xml", "llama3", "mistral", "mistral-list", "granite", "deepseek-r1",
+var formatNames = [...]string{
+	"hermes", "qwen-xml", "llama3", "mistral", "mistral-list", "granite", "deepseek-r1",
 	"deepseek-v3.1", "dsml", "harmony", "functionary-3.1", "functionary-3.2", "command-r", "glm", "kimi", "minimax", "minicpm",
-	"firefunction", "lfm2", "tool-calls", "nemotron", "gigachat", "solar", "generic"}
+	"firefunction", "lfm2", "tool-calls", "nemotron", "gigachat", "solar", "generic",
+}
 
 func (f Format) String() string {
 	if f < 0 || int(f) >= len(formatNames) {

@@ -55,8 +55,10 @@ const plainHead = `{"name": "$", "arguments": `
 func wireOf(f Format) wire {
 	switch f {
 	case QwenXML:
-		return wire{head: "<tool_call>\n<function=$>\n", tail: "</function>\n</tool_call>", separator: "\n",
-			tags: &wireTags{"<parameter=$>\n", "</parameter>", "\n"}}
+		return wire{
+			head: "<tool_call>\n<function=$>\n", tail: "</function>\n</tool_call>", separator: "\n",
+			tags: &wireTags{"<parameter=$>\n", "</parameter>", "\n"},
+		}
 	case Llama3:
 		return wire{head: `{"name": "$", "parameters": `, tail: "}", separator: "; "}
 	case Mistral:
@@ -66,15 +68,21 @@ func wireOf(f Format) wire {
 	case Granite:
 		return wire{open: "<|tool_call|>[", head: plainHead, tail: "}", separator: ", ", close: "]"}
 	case DeepSeekR1:
-		return wire{open: "<｜tool▁calls▁begin｜>", head: "<｜tool▁call▁begin｜>function<｜tool▁sep｜>$\n```json\n",
-			tail: "\n```<｜tool▁call▁end｜>", separator: "\n", close: "<｜tool▁calls▁end｜>"}
+		return wire{
+			open: "<｜tool▁calls▁begin｜>", head: "<｜tool▁call▁begin｜>function<｜tool▁sep｜>$\n```json\n",
+			tail: "\n```<｜tool▁call▁end｜>", separator: "\n", close: "<｜tool▁calls▁end｜>",
+		}
 	case DeepSeekV31:
-		return wire{open: "<｜tool▁calls▁begin｜>", head: "<｜tool▁call▁begin｜>$<｜tool▁sep｜>",
-			tail: "<｜tool▁call▁end｜>", close: "<｜tool▁calls▁end｜>"}
+		return wire{
+			open: "<｜tool▁calls▁begin｜>", head: "<｜tool▁call▁begin｜>$<｜tool▁sep｜>",
+			tail: "<｜tool▁call▁end｜>", close: "<｜tool▁calls▁end｜>",
+		}
 	case DSML:
-		return wire{open: "<｜DSML｜function_calls>\n", head: "<｜DSML｜invoke name=\"$\">\n", tail: "</｜DSML｜invoke>\n",
+		return wire{
+			open: "<｜DSML｜function_calls>\n", head: "<｜DSML｜invoke name=\"$\">\n", tail: "</｜DSML｜invoke>\n",
 			close: "</｜DSML｜function_calls>",
-			tags:  &wireTags{"<｜DSML｜parameter name=\"$\">", "</｜DSML｜parameter>", "\n"}}
+			tags:  &wireTags{"<｜DSML｜parameter name=\"$\">", "</｜DSML｜parameter>", "\n"},
+		}
 	case Harmony:
 		return wire{head: "<|channel|>commentary to=functions.$ <|constrain|>json<|message|>", tail: "<|call|>", once: true}
 	case Functionary31:
@@ -82,21 +90,31 @@ func wireOf(f Format) wire {
 	case Functionary32:
 		return wire{head: "$\n", separator: ">>>"}
 	case CommandR:
-		return wire{open: "<|START_ACTION|>[", head: `{"tool_name": "$", "parameters": `, tail: "}", separator: ", ",
-			close: "]<|END_ACTION|>"}
+		return wire{
+			open: "<|START_ACTION|>[", head: `{"tool_name": "$", "parameters": `, tail: "}", separator: ", ",
+			close: "]<|END_ACTION|>",
+		}
 	case GLM:
-		return wire{head: "<tool_call>$\n", tail: "</tool_call>", separator: "\n",
-			tags: &wireTags{"<arg_key>$</arg_key>\n<arg_value>", "</arg_value>", "\n"}}
+		return wire{
+			head: "<tool_call>$\n", tail: "</tool_call>", separator: "\n",
+			tags: &wireTags{"<arg_key>$</arg_key>\n<arg_value>", "</arg_value>", "\n"},
+		}
 	case Kimi:
-		return wire{open: "<|tool_calls_section_begin|>",
+		return wire{
+			open: "<|tool_calls_section_begin|>",
 			head: "<|tool_call_begin|>functions.$:0<|tool_call_argument_begin|>", tail: "<|tool_call_end|>",
-			close: "<|tool_calls_section_end|>"}
+			close: "<|tool_calls_section_end|>",
+		}
 	case MiniMax:
-		return wire{open: "<minimax:tool_call>\n", head: "<invoke name=\"$\">\n", tail: "</invoke>\n",
-			close: "</minimax:tool_call>", tags: &wireTags{"<parameter name=\"$\">", "</parameter>", "\n"}}
+		return wire{
+			open: "<minimax:tool_call>\n", head: "<invoke name=\"$\">\n", tail: "</invoke>\n",
+			close: "</minimax:tool_call>", tags: &wireTags{"<parameter name=\"$\">", "</parameter>", "\n"},
+		}
 	case MiniCPM:
-		return wire{head: `<function name="$">`, tail: "</function>", separator: "\n",
-			tags: &wireTags{`<param name="$">`, "</param>", ""}}
+		return wire{
+			head: `<function name="$">`, tail: "</function>", separator: "\n",
+			tags: &wireTags{`<param name="$">`, "</param>", ""},
+		}
 	case FireFunction:
 		return wire{open: "functools[", head: plainHead, tail: "}", separator: ", ", close: "]"}
 	case LFM2:
@@ -108,8 +126,10 @@ func wireOf(f Format) wire {
 	case GigaChat:
 		return wire{head: "<|function_call|>" + plainHead, tail: "}", once: true}
 	case Solar:
-		return wire{head: "<|tool_call:begin|>call_1<|tool_call:name|>$<|tool_call:args|>", tail: "<|tool_call:end|>",
-			close: "<|calls|>"}
+		return wire{
+			head: "<|tool_call:begin|>call_1<|tool_call:name|>$<|tool_call:args|>", tail: "<|tool_call:end|>",
+			close: "<|calls|>",
+		}
 	case Generic:
 		return wire{head: plainHead, tail: "}", separator: "\n"}
 	case Hermes:

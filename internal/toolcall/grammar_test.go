@@ -238,8 +238,10 @@ func TestGrammarRefuses(t *testing.T) {
 		{Options{Tools: forced, Choice: Choice{Mode: Named, Name: "x"}}, fixedArguments, `"x"`},
 		{Options{Tools: forced, Choice: Choice{Mode: Required}}, func([]byte) (string, error) { return "", broken }, "get_weather"},
 		{Options{Tools: forced, Choice: Choice{Mode: Required}}, func([]byte) (string, error) { return "a ::= b", nil }, "root"},
-		{Options{Format: QwenXML, Choice: Choice{Mode: Required}, Tools: []Tool{{Name: "f",
-			Parameters: json.RawMessage(`{"properties":{"a>b":{}}}`)}}}, fixedArguments, `"a>b"`},
+		{Options{Format: QwenXML, Choice: Choice{Mode: Required}, Tools: []Tool{{
+			Name:       "f",
+			Parameters: json.RawMessage(`{"properties":{"a>b":{}}}`),
+		}}}, fixedArguments, `"a>b"`},
 	} {
 		if _, err := Grammar(c.o, c.convert); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want one about %s", c.o.Choice, err, c.want)

@@ -226,9 +226,7 @@ func quote(text string) string {
 // convert is a parameter's text as JSON, of the type that its schema names. Text that is not of the type becomes a string,
 // so that it is not lost.
 func convert(text string, kind textness, schema json.RawMessage, key string, cut bool) string {
-	if strings.HasPrefix(text, "\n") {
-		text = text[1:]
-	}
+	text = strings.TrimPrefix(text, "\n")
 	if !cut {
 		text = strings.TrimSuffix(text, "\n")
 	}

@@ -72,18 +72,24 @@ func objectHead(closers ...string) *head { return &head{kind: object, tail: &tai
 
 // jsonHead is a name and then a JSON object.
 func jsonHead(pattern string, closers ...string) *head {
-	return &head{kind: prefixed, pattern: regexp.MustCompile(`^(?s:` + pattern + `)$`), delimiter: "{", keep: true,
-		tail: &tail{closers: closers}}
+	return &head{
+		kind: prefixed, pattern: regexp.MustCompile(`^(?s:` + pattern + `)$`), delimiter: "{", keep: true,
+		tail: &tail{closers: closers},
+	}
 }
 
 func tagHead(pattern, delimiter string, keep bool, t *tags, closers ...string) *head {
-	return &head{kind: prefixed, pattern: regexp.MustCompile(`^(?:` + pattern + `)$`), delimiter: delimiter, keep: keep,
-		arguments: tagArguments, tags: t, tail: &tail{closers: closers}}
+	return &head{
+		kind: prefixed, pattern: regexp.MustCompile(`^(?:` + pattern + `)$`), delimiter: delimiter, keep: keep,
+		arguments: tagArguments, tags: t, tail: &tail{closers: closers},
+	}
 }
 
 func pythonHead(pattern string, again bool, closers ...string) *head {
-	h := &head{kind: prefixed, pattern: regexp.MustCompile(`^(?:` + pattern + `)$`), delimiter: "(",
-		arguments: pythonArguments, tail: &tail{closers: closers}}
+	h := &head{
+		kind: prefixed, pattern: regexp.MustCompile(`^(?:` + pattern + `)$`), delimiter: "(",
+		arguments: pythonArguments, tail: &tail{closers: closers},
+	}
 	if again {
 		h.tail.again = []opener{{mark: ",", heads: []*head{h}}}
 	}
@@ -91,17 +97,27 @@ func pythonHead(pattern string, again bool, closers ...string) *head {
 }
 
 var (
-	qwenTags = &tags{begin: "<parameter=", delimiter: ">", key: regexp.MustCompile(`^([^<>]+)$`), close: "</parameter>",
-		end: "</function>"}
-	miniMaxTags = &tags{begin: "<parameter name=", delimiter: ">", key: regexp.MustCompile(`^"([^"]+)"$`),
-		close: "</parameter>", end: "</invoke>"}
-	dsmlTags = &tags{begin: "<｜DSML｜parameter name=", delimiter: ">",
+	qwenTags = &tags{
+		begin: "<parameter=", delimiter: ">", key: regexp.MustCompile(`^([^<>]+)$`), close: "</parameter>",
+		end: "</function>",
+	}
+	miniMaxTags = &tags{
+		begin: "<parameter name=", delimiter: ">", key: regexp.MustCompile(`^"([^"]+)"$`),
+		close: "</parameter>", end: "</invoke>",
+	}
+	dsmlTags = &tags{
+		begin: "<｜DSML｜parameter name=", delimiter: ">",
 		key: regexp.MustCompile(`^"([^"]+)"(?: string="(true|false)")?$`), close: "</｜DSML｜parameter>",
-		end: "</｜DSML｜invoke>"}
-	miniCPMTags = &tags{begin: "<param name=", delimiter: ">", key: regexp.MustCompile(`^"([^"]+)"$`), close: "</param>",
-		end: "</function>"}
-	glmTags = &tags{begin: "<arg_key>", delimiter: "<arg_value>", key: regexp.MustCompile(`^\s*(.+?)\s*</arg_key>\s*$`),
-		close: "</arg_value>", end: "</tool_call>"}
+		end: "</｜DSML｜invoke>",
+	}
+	miniCPMTags = &tags{
+		begin: "<param name=", delimiter: ">", key: regexp.MustCompile(`^"([^"]+)"$`), close: "</param>",
+		end: "</function>",
+	}
+	glmTags = &tags{
+		begin: "<arg_key>", delimiter: "<arg_value>", key: regexp.MustCompile(`^\s*(.+?)\s*</arg_key>\s*$`),
+		close: "</arg_value>", end: "</tool_call>",
+	}
 )
 
 func frames(marks ...string) []opener {
@@ -126,14 +142,18 @@ func invokes(open, prefix, closing string, t *tags) []opener {
 func bareObject() []opener {
 	h := objectHead()
 	h.tail.again = []opener{{mark: ";", heads: []*head{h}}, {mark: "{", bare: true, heads: []*head{h}}}
-	return []opener{{mark: "{", bare: true, fresh: true, heads: []*head{h}},
-		{mark: "[", bare: true, fresh: true, heads: []*head{h}}}
+	return []opener{
+		{mark: "{", bare: true, fresh: true, heads: []*head{h}},
+		{mark: "[", bare: true, fresh: true, heads: []*head{h}},
+	}
 }
 
 func harmonyOpeners() []opener {
 	call := func(pattern string) *head {
-		return &head{kind: prefixed, pattern: regexp.MustCompile(`^(?:` + pattern + `)$`), delimiter: "<|message|>",
-			tail: &tail{closers: []string{"<|call|>", "<|end|>"}}}
+		return &head{
+			kind: prefixed, pattern: regexp.MustCompile(`^(?:` + pattern + `)$`), delimiter: "<|message|>",
+			tail: &tail{closers: []string{"<|call|>", "<|end|>"}},
+		}
 	}
 	const kind = `(?:analysis|commentary|final)`
 	const format = `\s*(?:<\|constrain\|>)?\s*(?:json)?\s*`
@@ -225,15 +245,20 @@ func functionaryStart() []opener {
 
 // thoughts are the pairs of tags around thoughts.
 var thoughts = [][2]string{
-	{"<think>", "</think>"}, {"[THINK]", "[/THINK]"}, {"<seed:think>", "</seed:think>"},
-	{"<|START_THINKING|>", "<|END_THINKING|>"}, {"Here is my thought process:", "Here is my response:"},
+	{"<think>", "</think>"},
+	{"[THINK]", "[/THINK]"},
+	{"<seed:think>", "</seed:think>"},
+	{"<|START_THINKING|>", "<|END_THINKING|>"},
+	{"Here is my thought process:", "Here is my response:"},
 	{"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"},
 }
 
 func thoughtOpeners(f Format) []opener {
 	if f == Harmony {
-		return oneOpener("<|channel|>", &head{kind: thought, pattern: regexp.MustCompile(`^\s*analysis\s*$`),
-			delimiter: "<|message|>", closers: []string{"<|end|>", "<|return|>"}})
+		return oneOpener("<|channel|>", &head{
+			kind: thought, pattern: regexp.MustCompile(`^\s*analysis\s*$`),
+			delimiter: "<|message|>", closers: []string{"<|end|>", "<|return|>"},
+		})
 	}
 	var all []opener
 	for _, t := range thoughts {
