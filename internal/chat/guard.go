@@ -68,7 +68,7 @@ func (g *guard) untrusted(text string, foreign []jinja.Span) []span {
 		if !g.first[text[i]] {
 			continue
 		}
-		n, _ := g.specials.walk(text[i:])
+		n := g.specials.longest(text[i:])
 		if n == 0 || i+n <= foreign[0].From {
 			continue
 		}
@@ -85,7 +85,7 @@ func (g *guard) untrusted(text string, foreign []jinja.Span) []span {
 func (g *guard) spells(text string) bool {
 	for i := range len(text) {
 		if g.first[text[i]] {
-			if n, _ := g.specials.walk(text[i:]); n > 0 {
+			if n := g.specials.longest(text[i:]); n > 0 {
 				return true
 			}
 		}

@@ -30,19 +30,18 @@ func newTrie(members []string) trie {
 	return t
 }
 
-// walk follows s from the root. longest is the length of the longest member that s begins with, 0 without one; open says
-// that s as a whole is a proper prefix of a member.
-func (t trie) walk(s string) (longest int, open bool) {
+// longest is the length of the longest member that s begins with, 0 without one.
+func (t trie) longest(s string) (n int) {
 	at := 0
 	for i := range len(s) {
 		next, ok := t[at].next[s[i]]
 		if !ok {
-			return longest, false
+			return n
 		}
 		at = next
 		if t[at].end {
-			longest = i + 1
+			n = i + 1
 		}
 	}
-	return longest, len(t[at].next) > 0
+	return n
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -36,8 +37,7 @@ type token struct {
 }
 
 func (t token) String() string {
-	switch t.kind {
-	case kindName, kindString, kindInt, kindFloat:
+	if slices.Contains([]kind{kindName, kindString, kindInt, kindFloat}, t.kind) {
 		return t.text
 	}
 	return string(t.kind)

@@ -610,6 +610,7 @@ func (p *parser) primary(withNamespace bool) expr {
 		return p.list()
 	case "{":
 		return p.dict()
+	case kindData, kindVarBegin, kindVarEnd, kindTagBegin, kindTagEnd, kindEOF: // none begins an expression
 	}
 	p.at = max(p.at-1, 0)
 	p.fail("unexpected '%s'", t.String())
@@ -686,10 +687,10 @@ func (p *parser) filters(e expr) expr {
 func (p *parser) subscript(e expr) expr {
 	if p.next().kind == "." {
 		t := p.next()
-		switch t.kind {
-		case kindName:
+		if t.kind == kindName {
 			return &attribute{e, t.text}
-		case kindInt:
+		}
+		if t.kind == kindInt {
 			return &index{e, &constant{t.value}}
 		}
 		p.fail("expected name or number")
