@@ -47,6 +47,21 @@ func TestParametersReachTheSampler(t *testing.T) {
 		{`"top_p": 0`, func(p *sampler.Params) { p.Temperature = 0 }},
 		{`"top_k": 2`, func(p *sampler.Params) { p.TopK = 2 }},
 		{`"min_p": 0.4`, func(p *sampler.Params) { p.MinP = 0.4 }},
+		{`"typical_p": 0.2`, func(p *sampler.Params) { p.TypicalP = 0.2 }},
+		{`"top_n_sigma": 0.4`, func(p *sampler.Params) { p.TopNSigma = 0.4 }},
+		{`"xtc_probability": 1, "xtc_threshold": 0.001`, func(p *sampler.Params) { p.XTCProbability, p.XTCThreshold = 1, 0.001 }},
+		{
+			`"dry_multiplier": 50, "dry_base": 2, "dry_allowed_length": 1, "dry_penalty_last_n": 20, "dry_sequence_breakers": [], "logit_bias": {"65": 50}`,
+			func(p *sampler.Params) {
+				p.Bias = map[sampler.Token]float64{65: 50}
+				p.DRY = sampler.DRY{Multiplier: 50, Base: 2, AllowedLength: 1, LastN: 20}
+			},
+		},
+		{`"dynatemp_range": 1, "dynatemp_exponent": 2`, func(p *sampler.Params) { p.DynatempRange, p.DynatempExponent = 1, 2 }},
+		{
+			`"mirostat": 2, "mirostat_tau": 1, "mirostat_eta": 0.5`,
+			func(p *sampler.Params) { p.Mirostat, p.MirostatTau, p.MirostatEta = 2, 1, 0.5 },
+		},
 		{`"frequency_penalty": 2, "temperature": 0`, func(p *sampler.Params) { p.FrequencyPenalty, p.Temperature = 2, 0 }},
 		{`"logit_bias": {"65": 100}`, func(p *sampler.Params) { p.Bias = map[sampler.Token]float64{65: 100} }},
 		{
@@ -94,6 +109,12 @@ func TestParametersReachTheSampler(t *testing.T) {
 		}
 		if got := s.ask(t, "x", fields).text(t); got != want {
 			t.Errorf("%s: got %q, want %q", c.fields, got, want)
+		}
+	}
+	counted := len(s.ask(t, "count", `"max_tokens": 60`).text(t))
+	for _, fields := range []string{`"ignore_eos": true`, `"min_tokens": 55`} {
+		if got := s.ask(t, "count", `"max_tokens": 60, `+fields).text(t); len(got) <= counted {
+			t.Errorf("with %s the answer is no longer than without: %q", fields, got)
 		}
 	}
 	if got := s.ask(t, "count", `"stop": ["three", "four"]`).text(t); got != "one two " {
