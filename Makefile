@@ -47,9 +47,9 @@ test-go: deps ## test the pure Go packages, without a C compiler
 	CGO_ENABLED=0 go test $(pure)
 
 .PHONY: race
-race: deps ## test the pure Go packages under the race detector
+race: deps ## test the pure Go packages under the race detector, with fewer samples
 	@echo "== the pure packages, -race"
-	CGO_ENABLED=1 go test -race $(pure)
+	CGO_ENABLED=1 go test -race -short $(pure)
 
 .PHONY: test-llama
 test-llama: deps model ## test the driver and the program on the real model, one after the other

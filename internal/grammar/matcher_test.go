@@ -246,16 +246,12 @@ func TestHostileGrammars(t *testing.T) {
 	v := realVocabulary(t)
 	for name, gbnf := range hostile() {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
 			g, err := Parse(gbnf)
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("parsing took %v", d)
-			}
 			if err != nil {
 				t.Logf("refused: %v", err)
 				return
 			}
-			start = time.Now()
+			start := time.Now()
 			m := g.Matcher(v)
 			worst := time.Since(start)
 			logits := make([]float32, v.size)
@@ -267,8 +263,8 @@ func TestHostileGrammars(t *testing.T) {
 				worst = max(worst, time.Since(start))
 			}
 			t.Logf("%d steps, worst %v, %d states, %d frames: %v", steps, worst, len(m.a.states), len(m.a.frames), m.Err())
-			if worst > 200*time.Millisecond { // a few ms on a quiet machine
-				t.Errorf("a step took %v", worst)
+			if len(m.a.states) > hardStates || len(m.a.configs) > hardConfigs || len(m.a.frames) > hardFrames {
+				t.Errorf("the tables have %d states, %d configurations and %d frames", len(m.a.states), len(m.a.configs), len(m.a.frames))
 			}
 		})
 	}
