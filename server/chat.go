@@ -74,7 +74,8 @@ func (c *call) converse(d dialogue) error {
 	}
 	known := format == toolcall.Harmony || thoughtful.MatchString(t.Source())
 	splits := d.reasoning == "deepseek" || d.reasoning == "auto" && known
-	c.thinking = t.OpensThinking(parts) || openThought(spell(parts))
+	c.text = spell(parts)
+	c.thinking = t.OpensThinking(parts) || openThought(c.text)
 	c.parsed = splits || c.tools.active()
 	c.request.ShowControl = c.tools.active() || splits && known // their markers may be control tokens
 	c.parser = toolcall.Options{

@@ -64,6 +64,9 @@ const (
 	inResponses
 	inMessages
 	inCount
+	inTokenize
+	inDetokenize
+	inEmbeddings
 
 	// inBoth are those that answer; the others extend them.
 	inBoth = inChat | inText
@@ -77,6 +80,7 @@ func (e endpoints) String() string {
 	var list []string
 	for i, path := range []string{
 		"/v1/chat/completions", "/v1/completions", "/v1/aim/preview", "/v1/aim/sweep", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",
+		"/tokenize", "/detokenize", "/v1/embeddings",
 	} {
 		if e&(1<<i) != 0 {
 			list = append(list, path)

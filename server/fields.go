@@ -83,7 +83,7 @@ var groups = []*group{
 // What to answer.
 var (
 	fieldModel = bodyFields.declare(field{
-		name: "model", in: inAll | inCount, types: isString, absent: "the first model",
+		name: "model", in: inAll | inCount | inTokenize | inDetokenize | inEmbeddings, types: isString, absent: "the first model",
 		doc: "A name from /v1/models.",
 	})
 	fieldMessages = bodyFields.declare(field{
@@ -165,7 +165,7 @@ var (
 		doc: "Tell the log-probability of each token, and of that many most probable ones.",
 	})
 	fieldUser = bodyFields.declare(field{
-		name: "user", in: inBoth | inResponses, types: isString, absent: "none",
+		name: "user", in: inBoth | inResponses | inEmbeddings, types: isString, absent: "none",
 		doc: "Read by nobody.",
 	})
 )

@@ -299,6 +299,12 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 		path = previewPath
 	case inSweep:
 		path = sweepPath
+	case inTokenize:
+		path = "/tokenize"
+	case inDetokenize:
+		path = "/detokenize"
+	case inEmbeddings:
+		path = "/v1/embeddings"
 	default:
 	}
 	prompt := `"messages": [{"role": "user", "content": "x"}], `
@@ -306,8 +312,12 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 		prompt = `"prompt": "x", `
 	}
 	switch {
-	case path == responsesPath:
+	case path == responsesPath, path == "/v1/embeddings":
 		prompt = `"input": "x", `
+	case path == "/tokenize":
+		prompt = `"content": "x", `
+	case path == "/detokenize":
+		prompt = `"tokens": [97], `
 	case path == messagesPath && f != fieldMaxMessage:
 		prompt += `"max_tokens": 1, `
 	}
@@ -315,7 +325,7 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 		prompt = `"max_tokens": 1, `
 	}
 	if slices.Contains([]*group{messageFields, partFields, toolCallFields, calledFields, inputFields, inputPartFields}, g) ||
-		slices.Contains([]*field{fieldMessages, fieldPrompt, fieldInput}, f) {
+		slices.Contains([]*field{fieldMessages, fieldPrompt, fieldInput, fieldTokenText, fieldTokens, fieldInputs}, f) {
 		prompt = ""
 	}
 	return path, "{" + prompt + inside + "}", param

@@ -19,6 +19,8 @@ import (
 type call struct {
 	model   *served
 	prompts []prompt
+	// text is the prompt of a conversation, as its template spells it.
+	text string
 	// n is the number of choices for each prompt to generate, of which the best give are given; 0 for all.
 	n, give int
 	// request is what all choices share; the fields that differ are set in requests.

@@ -48,6 +48,22 @@ func (s *Server) routes() []route {
 			doc: "Counts the tokens of such a request's prompt.", body: inCount, name: "CountRequest", answer: tokenCount{},
 		},
 		{
+			method: http.MethodPost, path: "/v1/embeddings", handle: s.embeddings,
+			doc: "Gives vectors of texts.", body: inEmbeddings, name: "EmbeddingRequest", answer: embeddingList{},
+		},
+		{
+			method: http.MethodPost, path: "/tokenize", handle: s.tokenize,
+			doc: "Turns text into tokens.", body: inTokenize, name: "TokenizeRequest", answer: tokenized{},
+		},
+		{
+			method: http.MethodPost, path: "/detokenize", handle: s.detokenize,
+			doc: "Turns tokens into text.", body: inDetokenize, name: "DetokenizeRequest", answer: detokenized{},
+		},
+		{
+			method: http.MethodPost, path: "/apply-template", handle: s.applyTemplate,
+			doc: "Gives the prompt that a chat request would have.", body: inChat, name: "ChatRequest", answer: rendered{},
+		},
+		{
 			method: http.MethodPost, path: "/v1/aim/preview", handle: s.preview,
 			doc: "Shows the next token's distribution before and after modulation.", body: inPreview, extends: inBoth,
 			name: "PreviewRequest", answer: previewWhole{},
@@ -60,6 +76,8 @@ func (s *Server) routes() []route {
 		{method: http.MethodGet, path: "/v1/models", handle: s.listModels, doc: "Lists the models.", answer: modelList{}},
 		// Names contain slashes.
 		{method: http.MethodGet, path: "/v1/models/*id", handle: s.getModel, doc: "Describes a model.", answer: modelInfo{}},
+		{method: http.MethodGet, path: "/props", handle: s.showProps, doc: "Says what the server can do and with which template.", answer: props{}},
+		{method: http.MethodGet, path: "/slots", handle: s.showSlots, doc: "Says which slots are at work, not on what.", answer: []slotInfo{}},
 		{method: http.MethodGet, path: "/health", handle: s.health, always: true, doc: "Says whether new requests are taken.", answer: health{}},
 		{method: http.MethodHead, path: "/health", handle: s.health, always: true, doc: "The same, by its status."},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},

@@ -49,6 +49,9 @@ type Model struct {
 	// Report lets requests see what tells about raw rows although utility is imposed: the figures of reports that otherwise are
 	// null, and previews. Where none is imposed they always may.
 	Report bool
+	// Embedder gives vectors of texts; nil gives none. A model's hidden state times its output matrix is the raw row of logits, so whoever
+	// imposes utility should think twice.
+	Embedder llama.Embedder
 	// Dial is the model's calibration; without one no request can ask for a level.
 	Dial Dial
 }
@@ -241,8 +244,36 @@ func (s *Server) complete(c *gin.Context, parse func(*object) (*call, error)) {
 	}
 }
 
-// parse reads the body.
+// answer serves a request that no engine generates for: read it, and write what it asks for.
+func (s *Server) answer(c *gin.Context, find func(*object) (any, error)) {
+	o, err := s.read(c)
+	if err == nil {
+		var v any
+		if v, err = find(o); err == nil {
+			s.logUnread(o, recordOf(c).id)
+			writeJSON(c, http.StatusOK, v)
+			return
+		}
+	}
+	s.fail(c, err)
+}
+
+// parse reads a call.
 func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*call, error) {
+	o, err := s.read(c)
+	if err != nil {
+		return nil, err
+	}
+	call, err := parse(o)
+	if err != nil {
+		return nil, err
+	}
+	s.logUnread(o, recordOf(c).id)
+	return call, s.impose(c.Request.Context(), call)
+}
+
+// read reads the body.
+func (s *Server) read(c *gin.Context) (*object, error) {
 	control := http.NewResponseController(c.Writer)
 	// A writer without deadlines, as in tests, has no client that could be slow.
 	_ = control.SetReadDeadline(time.Now().Add(s.patience))
@@ -256,16 +287,7 @@ func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*cal
 	if err != nil {
 		return nil, invalid("", "invalid_body", "the body could not be read: %v", err)
 	}
-	o, err := parseBody(body)
-	if err != nil {
-		return nil, err
-	}
-	call, err := parse(o)
-	if err != nil {
-		return nil, err
-	}
-	s.logUnread(o, recordOf(c).id)
-	return call, s.impose(c.Request.Context(), call)
+	return parseBody(body)
 }
 
 // run generates the answer to a call.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"aim/llama"
 	"aim/llama/cpp"
 	"aim/sampler"
 	"aim/server"
@@ -28,6 +29,8 @@ type serveOptions struct {
 	level    float64 // 0 where sigma was given
 	drain    time.Duration
 	reports  bool
+	embed    string
+	alive    time.Duration
 	logLevel string
 	logAs    string
 }
@@ -69,6 +72,8 @@ a second signal ends it at once.`,
 	levelVar(f, &o.level, "utility modulation to impose, by its effect: the share of steps at which the model's best token stays best")
 	f.DurationVar(&o.drain, "drain-timeout", 30*time.Second, "how long running answers may go on after SIGTERM")
 	f.BoolVar(&o.reports, "allow-reports", false, "show requests what tells about unmodulated logits (reports in full, previews) although utility is imposed")
+	choiceVar(f, &o.embed, "embeddings", "whether /v1/embeddings answers; auto is on unless utility is imposed, since hidden states tell raw logits", "auto", "on", "off")
+	f.DurationVar(&o.alive, "keep-alive", 15*time.Second, "how long a stream may be silent, such as during a long prompt, before a comment is sent; negative for never")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
 	return cmd
@@ -78,6 +83,9 @@ a second signal ends it at once.`,
 func (o *serveOptions) check() error {
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return usageError{fmt.Errorf("--addr %q: want host:port, such as 127.0.0.1:8080", o.addr)}
+	}
+	if o.alive == 0 {
+		return usageError{errors.New("--keep-alive 0s: want a duration, or a negative one for no comments")}
 	}
 	if o.drain < 0 {
 		return usageError{fmt.Errorf("--drain-timeout %v: want at least 0", o.drain)}
@@ -118,15 +126,22 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	if err != nil {
 		return err
 	}
+	var vectors llama.Embedder
+	if o.embed == "on" || o.embed == "auto" && o.sigma == 0 {
+		lazy := &embedder{model: e.model, threads: o.threads}
+		defer lazy.close()
+		vectors = lazy
+	}
 	api := server.New(server.Config{
 		Models: []server.Model{{
 			ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(),
 			Sigma: o.sigma, Level: o.imposedLevel(), Dial: dial,
 			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
-			Report: o.reports,
+			Report: o.reports, Embedder: vectors,
 		}},
-		Secret: e.secret,
-		Log:    log,
+		Secret:    e.secret,
+		Log:       log,
+		KeepAlive: o.alive,
 	})
 	front.open(api.Handler())
 	greet(std.out, baseURL(listener.Addr()), e)

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// props answers GET /props: what a client may know about the server, under llama-server's names. The owner's modulation is
+// not among it.
+type props struct {
+	Model        string          `json:"model_alias"`
+	ChatTemplate string          `json:"chat_template"`
+	Slots        int             `json:"total_slots"`
+	Defaults     propsDefaults   `json:"default_generation_settings"`
+	Modalities   propsModality   `json:"modalities"`
+	Features     map[string]bool `json:"features"`
+}
+
+type propsDefaults struct {
+	Context int `json:"n_ctx"`
+}
+
+type propsModality struct {
+	Vision bool `json:"vision"`
+	Audio  bool `json:"audio"`
+}
+
+// showProps serves GET /props, of the model in ?model= or the first one.
+func (s *Server) showProps(c *gin.Context) {
+	m, err := s.inQuery(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	size := m.Engine.Config()
+	p := props{Model: m.ID, Slots: size.Slots, Defaults: propsDefaults{size.Context}, Features: map[string]bool{
+		"chat": m.Template != nil, "embeddings": m.Embedder != nil, "tools_in_template": m.Template != nil && m.Template.KnowsTools(),
+	}}
+	if m.Template != nil {
+		p.ChatTemplate = m.Template.Source()
+	}
+	writeJSON(c, http.StatusOK, p)
+}
+
+// slotInfo is an entry of GET /slots. It tells nothing about what a slot works on: prompts are their callers'.
+type slotInfo struct {
+	ID         int  `json:"id"`
+	Context    int  `json:"n_ctx"`
+	Processing bool `json:"is_processing"`
+}
+
+// showSlots serves GET /slots of the model in ?model= or the first one. With ?fail_on_no_slot=1 it is 503 where all are taken.
+func (s *Server) showSlots(c *gin.Context) {
+	m, err := s.inQuery(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	stats, size := m.Engine.Stats(), m.Engine.Config()
+	if c.Query("fail_on_no_slot") != "" && stats.Busy >= stats.Slots {
+		s.fail(c, &apiError{
+			status: http.StatusServiceUnavailable, message: "all slots are taken", kind: typeUnavailable, code: "no_slot", retryAfter: 1,
+		})
+		return
+	}
+	// Which of them are taken is the scheduler's business: the lowest free one is filled first.
+	list := make([]slotInfo, stats.Slots)
+	for i := range list {
+		list[i] = slotInfo{i, size.Context, i < stats.Busy}
+	}
+	writeJSON(c, http.StatusOK, list)
+}
+
+// inQuery is the model that a request without a body names.
+func (s *Server) inQuery(c *gin.Context) (*served, error) {
+	if id := c.Query("model"); id != "" || len(s.models) == 0 {
+		return s.find(id)
+	}
+	return s.models[0], nil
+}

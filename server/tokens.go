@@ -1,0 +1,122 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"aim/llama"
+	"aim/sampler"
+)
+
+// tokenized answers POST /tokenize: llama-server's tokens, and the count and bound that vLLM gives.
+type tokenized struct {
+	Tokens []any `json:"tokens"`
+	Count  int   `json:"count"`
+	Max    int   `json:"max_model_len"`
+}
+
+// tokenPiece is a token with its text: a string, or the bytes where those are part of a rune.
+type tokenPiece struct {
+	ID    sampler.Token `json:"id"`
+	Piece any           `json:"piece"`
+}
+
+// tokenize serves POST /tokenize.
+func (s *Server) tokenize(c *gin.Context) {
+	s.answer(c, func(o *object) (any, error) {
+		m, err := s.model(o)
+		if err != nil {
+			return nil, err
+		}
+		o.require(fieldTokenText)
+		model := m.Engine.Model()
+		text, trusted := o.text(fieldTokenText), o.boolean(fieldParseSpecial)
+		special, pieces := o.boolean(fieldAddSpecial), o.boolean(fieldWithPieces)
+		if *o.err != nil {
+			return nil, *o.err
+		}
+		tokens, err := model.Tokenize([]llama.Part{{Text: text, Trusted: trusted}}, special)
+		if err != nil {
+			return nil, invalid(fieldTokenText.name, codeValue, "%s cannot be tokenized: %v", fieldTokenText.name, err)
+		}
+		list := make([]any, len(tokens))
+		for i, t := range tokens {
+			if list[i] = t; pieces {
+				list[i] = tokenPiece{t, spelling(model.Piece(t))}
+			}
+		}
+		return tokenized{list, len(tokens), m.Engine.Config().Context}, nil
+	})
+}
+
+// spelling is a piece as a string, or as numbers where it is no whole text.
+func spelling(piece []byte) any {
+	if utf8.Valid(piece) {
+		return string(piece)
+	}
+	list := make([]int, len(piece))
+	for i, b := range piece {
+		list[i] = int(b)
+	}
+	return list
+}
+
+// detokenized answers POST /detokenize, under the names of llama-server and of vLLM.
+type detokenized struct {
+	Content string `json:"content"`
+	Prompt  string `json:"prompt"`
+}
+
+// detokenize serves POST /detokenize.
+func (s *Server) detokenize(c *gin.Context) {
+	s.answer(c, func(o *object) (any, error) {
+		m, err := s.model(o)
+		if err != nil {
+			return nil, err
+		}
+		o.require(fieldTokens)
+		tokens := o.tokens(m.Engine.Model(), o.param(fieldTokens), o.array(fieldTokens))
+		if *o.err != nil {
+			return nil, *o.err
+		}
+		var text []byte
+		for _, t := range tokens {
+			text = append(text, m.Engine.Model().Piece(t)...)
+		}
+		return detokenized{validUTF8(text), validUTF8(text)}, nil
+	})
+}
+
+// tokens reads ids of the model's tokens.
+func (o *object) tokens(m llama.Model, param string, list []json.RawMessage) []sampler.Token {
+	tokens := make([]sampler.Token, len(list))
+	for i, raw := range list {
+		item := param + "[" + strconv.Itoa(i) + "]"
+		if tokens[i] = o.token(item, raw); int(tokens[i]) >= m.Vocab() {
+			o.failAt(item, "is %d, must be a token in [0, %d]", tokens[i], m.Vocab()-1)
+		}
+		if *o.err != nil {
+			return nil
+		}
+	}
+	return tokens
+}
+
+// rendered answers POST /apply-template.
+type rendered struct {
+	Prompt string `json:"prompt"`
+}
+
+// applyTemplate serves POST /apply-template: the prompt that a chat request would have, as text.
+func (s *Server) applyTemplate(c *gin.Context) {
+	call, err := s.parse(c, s.parseChat)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	writeJSON(c, http.StatusOK, rendered{call.text})
+}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// decoded is the body of an answer.
+func decoded[T any](t *testing.T, r response) T {
+	t.Helper()
+	return decode[T](t, r.ok(t).body)
+}
+
+func TestTokenize(t *testing.T) {
+	s := start(t, options{})
+	post := func(path, body string) response { return s.do(t, "POST", path, body) }
+	got := decoded[tokenized](t, post("/tokenize", `{"content": "hé<|end|>"}`))
+	if got.Count != len(got.Tokens) || got.Count != 4 || got.Max != 512 {
+		t.Errorf("got %+v, want h, two bytes and a control token", got)
+	}
+	plain := decoded[tokenized](t, post("/tokenize", `{"prompt": "hé<|end|>", "parse_special": false}`))
+	if plain.Count != len("hé<|end|>") {
+		t.Errorf("without special tokens: %+v", plain)
+	}
+	if more := decoded[tokenized](t, post("/tokenize", `{"content": "h", "add_special": true}`)); more.Count != 2 {
+		t.Errorf("with the tokens around a prompt: %+v", more)
+	}
+	pieces := post("/tokenize", `{"content": "é<|end|>", "with_pieces": true}`).ok(t).body
+	if !strings.Contains(pieces, `"piece":[195]`) || !strings.Contains(pieces, `"piece":"<|end|>"`) {
+		t.Errorf("pieces: %s", pieces)
+	}
+	for _, text := range []string{"", "abc", "hé<|end|> 日本"} {
+		ids := decoded[tokenized](t, post("/tokenize", fmt.Sprintf(`{"content": %q}`, text))).Tokens
+		list, _ := json.Marshal(ids)
+		if back := decoded[detokenized](t, post("/detokenize", fmt.Sprintf(`{"tokens": %s}`, list))); back.Content != text || back.Prompt != text {
+			t.Errorf("%q came back as %+v", text, back)
+		}
+	}
+	post("/detokenize", `{"tokens": [97, 100000]}`).is(t, "a token beyond", 400, "tokens[1]", codeValue)
+}
+
+// TestApplyTemplate: the prompt told is the prompt used.
+func TestApplyTemplate(t *testing.T) {
+	s := start(t, options{})
+	got := decoded[rendered](t, s.do(t, "POST", "/apply-template", chatBody("hello", "")))
+	if want := "[user]hello" + marker; got.Prompt != want {
+		t.Errorf("got %q, want %q", got.Prompt, want)
+	}
+	s.do(t, "POST", "/apply-template", `{"model": "fake/plain", "messages": [{"role": "user", "content": "x"}]}`).
+		is(t, "without a template", 400, "model", "no_chat_template")
+}
+
+func TestEmbeddings(t *testing.T) {
+	s := start(t, options{})
+	ask := func(fields string) embeddingList {
+		return decoded[embeddingList](t, s.do(t, "POST", "/v1/embeddings", "{"+fields+"}"))
+	}
+	floats := func(e embedding) (v []float32) {
+		for _, x := range e.Embedding.([]any) {
+			v = append(v, float32(x.(float64)))
+		}
+		return v
+	}
+	whole := ask(`"input": ["water and wine", "water"]`)
+	if len(whole.Data) != 2 || whole.Data[1].Index != 1 || whole.Usage.Prompt != whole.Usage.Total || whole.Usage.Prompt < 10 {
+		t.Fatalf("got %+v", whole)
+	}
+	one := ask(`"input": "water", "encoding_format": "base64"`)
+	raw, err := base64.StdEncoding.DecodeString(one.Data[0].Embedding.(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v []float32
+	for i := 0; i < len(raw); i += 4 {
+		v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(raw[i:])))
+	}
+	if want := floats(whole.Data[1]); !reflect.DeepEqual(v, want) {
+		t.Errorf("base64 has %v, floats %v", v, want)
+	}
+	short := floats(ask(`"input": "water", "dimensions": 45`).Data[0])
+	sum := 0.0
+	for _, x := range short {
+		sum += float64(x) * float64(x)
+	}
+	if len(short) != 45 || math.Abs(sum-1) > 1e-5 {
+		t.Errorf("%d entries of length² %v", len(short), sum)
+	}
+	if ids := ask(`"input": [[97, 98], [99]]`); len(ids.Data) != 2 || ids.Usage.Prompt != 3 {
+		t.Errorf("token ids: %+v", ids)
+	}
+	for body, param := range map[string]string{
+		`{"input": []}`: "input", `{"input": ["a", ""]}`: "input[1]", `{"input": "a", "dimensions": 65}`: "dimensions",
+		`{"input": [[97], [100000]]}`: "input[1][0]", `{"input": ["a", 1]}`: "input[1]", `{"input": "` + strings.Repeat("a", 300) + `"}`: "input",
+	} {
+		r := s.do(t, "POST", "/v1/embeddings", body)
+		if e := failed(t, r.body); r.status != 400 || e.Param == nil || *e.Param != param {
+			t.Errorf("%.40s: %d %s", body, r.status, r.body)
+		}
+	}
+	s.do(t, "POST", "/v1/embeddings", `{"model": "fake/imposed", "input": "a"}`).is(t, "not turned on", 400, "model", "embeddings_not_enabled")
+}
+
+// TestSlotsTellNoPrompt: what callers send is nobody else's, and what an owner imposes is no caller's.
+func TestSlotsTellNoPrompt(t *testing.T) {
+	s := start(t, options{sigma: 1.5})
+	s.open(t, chatBody("a secret question", `"stream": true, "max_tokens": 400, "model": "fake/imposed"`))
+	slots := s.do(t, "GET", "/slots", "").ok(t).body
+	if strings.Contains(slots, "secret") || strings.Count(slots, `"id"`) != 4 {
+		t.Errorf("slots: %s", slots)
+	}
+	described := s.do(t, "GET", "/props?model=fake/imposed", "").ok(t).body
+	if strings.Contains(described, "1.5") || !strings.Contains(described, `"total_slots":4`) || !strings.Contains(described, `"n_ctx":512`) {
+		t.Errorf("props: %s", described)
+	}
+	s.do(t, "GET", "/props?model=none", "").is(t, "an unknown model", 404, "model", "model_not_found")
+}
