@@ -17,6 +17,9 @@ GOLANGCI := v2.15.0
 cache := $(or $(AIM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/aim)
 golangci := $(cache)/tools/golangci-lint-$(GOLANGCI)/golangci-lint
 venv := .venv
+evaluator := $(cache)/lm-eval
+# Further flags of lm_eval: make lm-eval LM_EVAL=--limit=50
+LM_EVAL ?=
 
 # Every go command that may compile C runs behind this: other flags would compile llama.cpp again, which takes minutes.
 cgo := flags=$$(scripts/env.sh) && eval "$$flags" &&
@@ -109,6 +112,11 @@ schemas: build model $(venv)/ready ## measure how many answers hold to random JS
 	@$(venv)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/schemas/requirements.txt
 	$(venv)/bin/python tests/schemas/measure.py
 
+.PHONY: lm-eval
+lm-eval: build model $(evaluator)/ready ## run lm-evaluation-harness against our server, with further flags in LM_EVAL, and compare with llama.cpp
+	$(evaluator)/bin/python tests/lm-eval/run.py $(LM_EVAL)
+	@[ ! -d bin/lm-eval ] || { $(cgo) AIM_LM_EVAL=$(CURDIR)/bin/lm-eval go test -v -timeout 60m -run TestHarnessScores ./llama/cpp; }
+
 .PHONY: deps
 deps: ## check for compilers and headers, and install what is missing
 	@scripts/deps
@@ -119,6 +127,13 @@ clean: ## remove what was built here; models and the Go build cache stay
 
 $(golangci):
 	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+
+$(evaluator)/ready: tests/lm-eval/requirements.txt
+	@scripts/deps
+	rm -rf $(evaluator)
+	python3 -m venv $(evaluator)
+	$(evaluator)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/lm-eval/requirements.txt
+	touch $@
 
 $(venv)/ready: tests/e2e/requirements.txt
 	@scripts/deps

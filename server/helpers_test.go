@@ -94,7 +94,7 @@ func start(t testing.TB, o options) *site {
 	}
 	created := time.Unix(1700000000, 0)
 	o.server.Models = []Model{
-		{ID: "fake", Engine: engine, Template: tmpl, Created: created, Dial: o.dial, Embedder: llamatest.NewEmbedder(fake)},
+		{ID: "fake", Engine: engine, Template: tmpl, BOS: "<|bos|>", EOS: "<|end|>", Created: created, Dial: o.dial, Embedder: llamatest.NewEmbedder(fake)},
 		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma, Level: o.level, Dial: o.dial, Report: o.report, Scope: o.scope},
 		{ID: "fake/plain", Engine: engine, Created: created},
 	}

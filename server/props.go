@@ -43,6 +43,34 @@ func (s *Server) showProps(c *gin.Context) {
 	writeJSON(c, http.StatusOK, p)
 }
 
+// tokenizerInfo answers GET /tokenizer_info, as evaluation harnesses ask vLLM for it.
+type tokenizerInfo struct {
+	BOS          *string `json:"bos_token"`
+	EOS          *string `json:"eos_token"`
+	ChatTemplate *string `json:"chat_template"`
+	Max          int     `json:"model_max_length"`
+}
+
+// showTokenizer serves GET /tokenizer_info of the model in ?model= or the first one.
+func (s *Server) showTokenizer(c *gin.Context) {
+	m, err := s.inQuery(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	spelled := func(text string) *string {
+		if text == "" {
+			return nil
+		}
+		return &text
+	}
+	info := tokenizerInfo{spelled(m.BOS), spelled(m.EOS), nil, m.Engine.Config().Context}
+	if m.Template != nil {
+		info.ChatTemplate = spelled(m.Template.Source())
+	}
+	writeJSON(c, http.StatusOK, info)
+}
+
 // slotInfo is an entry of GET /slots. It tells nothing about what a slot works on: prompts are their callers'.
 type slotInfo struct {
 	ID         int  `json:"id"`

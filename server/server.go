@@ -34,6 +34,8 @@ type Model struct {
 	Engine *llama.Engine
 	// Template renders its conversations; without one the model only completes text.
 	Template *chat.Template
+	// BOS and EOS are the spellings of the tokens that begin and end a sequence, told to clients; "" where the model has none.
+	BOS, EOS string
 	// Created is told to clients.
 	Created time.Time
 	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it,

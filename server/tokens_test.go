@@ -118,5 +118,8 @@ func TestSlotsTellNoPrompt(t *testing.T) {
 	if strings.Contains(described, "1.5") || !strings.Contains(described, `"total_slots":4`) || !strings.Contains(described, `"n_ctx":512`) {
 		t.Errorf("props: %s", described)
 	}
+	if got := s.do(t, "GET", "/tokenizer_info", "").ok(t).body; !strings.Contains(got, `"bos_token":"<|bos|>","eos_token":"<|end|>"`) {
+		t.Errorf("tokenizer_info: %s", got)
+	}
 	s.do(t, "GET", "/props?model=none", "").is(t, "an unknown model", 404, "model", "model_not_found")
 }

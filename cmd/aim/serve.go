@@ -134,7 +134,7 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	}
 	api := server.New(server.Config{
 		Models: []server.Model{{
-			ID: e.name, Engine: e.Engine, Template: e.template, Created: time.Now(),
+			ID: e.name, Engine: e.Engine, Template: e.template, BOS: e.model.BOS(), EOS: e.model.EOS(), Created: time.Now(),
 			Sigma: o.sigma, Level: o.imposedLevel(), Dial: dial,
 			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
 			Report: o.reports, Embedder: vectors,
