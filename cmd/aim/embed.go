@@ -4,7 +4,9 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 
+	"aim/llama"
 	"aim/llama/cpp"
 	"aim/sampler"
 )
@@ -17,6 +19,8 @@ type embedder struct {
 	threads int
 	made    *cpp.Embedder // nil until then, and where it failed
 	err     error
+	// running counts the calls of Embed, for which a server that ends waits.
+	running atomic.Int64
 }
 
 func (e *embedder) make() (*cpp.Embedder, error) {
@@ -26,6 +30,8 @@ func (e *embedder) make() (*cpp.Embedder, error) {
 
 // Embed implements [llama.Embedder].
 func (e *embedder) Embed(ctx context.Context, inputs [][]sampler.Token) ([][]float32, error) {
+	e.running.Add(1)
+	defer e.running.Add(-1)
 	made, err := e.make()
 	if err != nil {
 		return nil, err
@@ -49,8 +55,9 @@ func (e *embedder) Context() int {
 	return math.MaxInt
 }
 
-// close frees the context. Nobody may use it any more.
+// close frees the context once nobody computes; who asks later gets [llama.ErrClosed].
 func (e *embedder) close() {
+	e.once.Do(func() { e.err = llama.ErrClosed }) // waits for a context in the making, and lets no other be made
 	if e.made != nil {
 		e.made.Close()
 	}

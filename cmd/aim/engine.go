@@ -63,6 +63,8 @@ type engine struct {
 
 	model   *cpp.Model
 	decoder *cpp.Decoder
+	// vectors is nil where nobody may ask for any.
+	vectors *embedder
 }
 
 // openEngine loads the model and makes room for its sequences. progress, when set, hears how much is loaded.
@@ -101,12 +103,21 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 
 // close frees everything. The engine must not be running.
 func (e *engine) close() {
+	if e.vectors != nil {
+		e.vectors.close()
+	}
 	if e.decoder != nil {
 		e.decoder.Close()
 	}
 	if e.model != nil {
 		e.model.Close()
 	}
+}
+
+// idle says that the engine has nothing to do.
+func (e *engine) idle() bool {
+	stats := e.Stats()
+	return stats.Busy+stats.Queued == 0 && (e.vectors == nil || e.vectors.running.Load() == 0)
 }
 
 // start runs the engine until the function that it returns is called, which waits for its end.

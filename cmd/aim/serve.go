@@ -128,9 +128,8 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	}
 	var vectors llama.Embedder
 	if o.embed == "on" || o.embed == "auto" && o.sigma == 0 {
-		lazy := &embedder{model: e.model, threads: o.threads}
-		defer lazy.close()
-		vectors = lazy
+		e.vectors = &embedder{model: e.model, threads: o.threads}
+		vectors = e.vectors
 	}
 	api := server.New(server.Config{
 		Models: []server.Model{{
@@ -208,7 +207,7 @@ func shutdown(limit time.Duration, api *server.Server, e *engine, stopEngine fun
 func drained(e *engine, limit time.Duration) bool {
 	deadline := time.After(limit)
 	for {
-		if stats := e.Stats(); stats.Busy+stats.Queued == 0 {
+		if e.idle() {
 			return true
 		}
 		select {

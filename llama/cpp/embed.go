@@ -46,8 +46,9 @@ type EmbedderOptions struct {
 
 // Embedder is a llama.cpp context of its own for vectors. It implements [llama.Embedder].
 type Embedder struct {
-	model *Model
-	opt   EmbedderOptions
+	model      *Model
+	opt        EmbedderOptions
+	dimensions int // asked once, since the model may be gone before who holds the Embedder is
 
 	mu    chan struct{} // holds one token while nobody computes
 	ctx   *C.struct_llama_context
@@ -68,7 +69,7 @@ func (m *Model) NewEmbedder(o EmbedderOptions) (*Embedder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new embedder: %w", err)
 	}
-	e := &Embedder{model: m, opt: o, mu: make(chan struct{}, 1)}
+	e := &Embedder{model: m, opt: o, dimensions: int(C.llama_model_n_embd(m.c)), mu: make(chan struct{}, 1)}
 	p := m.contextParams(DecoderOptions{Slots: 1, Context: o.Context, Batch: o.Context, Threads: o.Threads, Unified: true})
 	p.n_ubatch = p.n_batch // pooling needs all of an input at once, and so does attention both ways
 	p.n_seq_max = C.uint32_t(o.Inputs)
@@ -155,7 +156,7 @@ func (m *Model) meta(key string) string {
 }
 
 // Dimensions implements [llama.Embedder].
-func (e *Embedder) Dimensions() int { return int(C.llama_model_n_embd(e.model.c)) }
+func (e *Embedder) Dimensions() int { return e.dimensions }
 
 // Context implements [llama.Embedder].
 func (e *Embedder) Context() int { return e.opt.Context }
