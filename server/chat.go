@@ -28,18 +28,23 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	c.request.MaxTokens = o.maxTokens(fieldMaxTokens)
 	c.logprobs = o.boolean(fieldLogprobs)
 	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldTopLogprobs))
-	c.tools = o.toolset()
-	d := dialogue{tools: c.tools.definitions, kwargs: o.kwargs(o.text(fieldEffort)), reasoning: o.text(fieldReasoningFormat)}
-	d.messages = o.messages()
-	d.continues = o.continues(d.messages)
-	if *o.err != nil {
-		return nil, *o.err
-	}
-	if err := c.converse(d); err != nil {
+	if err := c.converseAs(o, fieldMessages); err != nil {
 		return nil, err
 	}
 	c.wire = newChatWire(c)
 	return c, s.bound(c)
+}
+
+// converseAs makes the messages of a field, and the other fields that make a prompt, the call's.
+func (c *call) converseAs(o *object, messages *field) error {
+	c.tools = o.toolset()
+	d := dialogue{tools: c.tools.definitions, kwargs: o.kwargs(o.text(fieldEffort)), reasoning: o.text(fieldReasoningFormat)}
+	d.messages = o.messages(messages)
+	d.continues = o.continues(d.messages)
+	if *o.err != nil {
+		return *o.err
+	}
+	return c.converse(d)
 }
 
 // dialogue is a conversation as a request brings it: what every endpoint of conversations makes its call of.
@@ -190,16 +195,16 @@ func (o *object) continues(messages []chat.Message) bool {
 }
 
 // messages reads the conversation.
-func (o *object) messages() []chat.Message {
-	o.require(fieldMessages)
-	list := o.array(fieldMessages)
-	if o.has(fieldMessages) && len(list) == 0 {
-		o.failValue(fieldMessages, "must not be empty")
+func (o *object) messages(f *field) []chat.Message {
+	o.require(f)
+	list := o.array(f)
+	if o.has(f) && len(list) == 0 {
+		o.failValue(f, "must not be empty")
 	}
 	h := &history{called: map[string]bool{}}
 	messages := make([]chat.Message, len(list))
 	for i, raw := range list {
-		messages[i] = newObject(o.item(fieldMessages, i), raw, o.err).message(h)
+		messages[i] = newObject(o.item(f, i), raw, o.err).message(h)
 	}
 	return messages
 }

@@ -72,6 +72,8 @@ const (
 	inBoth = inChat | inText
 	// inTalks are those that answer conversations, and inAll all that answer.
 	inTalks = inChat | inResponses | inMessages
+	// inPrompts are those that make a prompt of OpenAI's messages and tools.
+	inPrompts = inChat | inTokenize
 	inAll   = inBoth | inTalks
 )
 

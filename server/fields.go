@@ -51,19 +51,19 @@ const (
 var (
 	bodyFields           = &group{}
 	streamOptionsFields  = &group{name: "StreamOptions", path: "stream_options"}
-	messageFields        = &group{name: "Message", path: "messages[]", in: inChat}
-	partFields           = &group{name: "ContentPart", path: "messages[].content[]", in: inChat}
-	toolCallFields       = &group{name: "ToolCall", path: "messages[].tool_calls[]", in: inChat}
-	calledFields         = &group{name: "CalledFunction", path: "messages[].tool_calls[].function", in: inChat}
+	messageFields        = &group{name: "Message", path: "messages[]", in: inPrompts}
+	partFields           = &group{name: "ContentPart", path: "messages[].content[]", in: inPrompts}
+	toolCallFields       = &group{name: "ToolCall", path: "messages[].tool_calls[]", in: inPrompts}
+	calledFields         = &group{name: "CalledFunction", path: "messages[].tool_calls[].function", in: inPrompts}
 	formatFields         = &group{name: "ResponseFormat", path: "response_format"}
 	formatSchemaFields   = &group{name: "SchemaFormat", path: "response_format.json_schema"}
 	structuredFields     = &group{name: "StructuredOutputs", path: "structured_outputs"}
-	toolFields           = &group{name: "Tool", path: "tools[]", in: inChat}
-	functionFields       = &group{name: "Function", path: "tools[].function", in: inChat}
-	choiceFields         = &group{name: "ToolChoice", path: "tool_choice", in: inChat}
-	choiceFunctionFields = &group{name: "NamedFunction", path: "tool_choice.function", in: inChat}
-	allowedFields        = &group{name: "AllowedTools", path: "tool_choice.allowed_tools", in: inChat}
-	allowedToolFields    = &group{name: "AllowedTool", path: "tool_choice.allowed_tools.tools[]", in: inChat}
+	toolFields           = &group{name: "Tool", path: "tools[]", in: inPrompts}
+	functionFields       = &group{name: "Function", path: "tools[].function", in: inPrompts}
+	choiceFields         = &group{name: "ToolChoice", path: "tool_choice", in: inPrompts}
+	choiceFunctionFields = &group{name: "NamedFunction", path: "tool_choice.function", in: inPrompts}
+	allowedFields        = &group{name: "AllowedTools", path: "tool_choice.allowed_tools", in: inPrompts}
+	allowedToolFields    = &group{name: "AllowedTool", path: "tool_choice.allowed_tools.tools[]", in: inPrompts}
 	extensionsFields     = &group{name: "Aim", path: "aim", closed: true}
 	utilityFields        = &group{name: "Utility", path: "aim.utility", closed: true}
 	reportOptionsFields  = &group{name: "ReportOptions", path: "aim.report", closed: true}
@@ -344,7 +344,7 @@ var (
 // Tools.
 var (
 	fieldTools = bodyFields.declare(field{
-		name: "tools", in: inChat, types: isArray, most: maxTools, items: &field{types: isObject, of: toolFields}, absent: "none",
+		name: "tools", in: inPrompts, types: isArray, most: maxTools, items: &field{types: isObject, of: toolFields}, absent: "none",
 		doc: "Functions that the model may call.",
 	})
 	fieldToolType = toolFields.declare(field{
@@ -372,7 +372,7 @@ var (
 		doc: "Calls that are forced are always strict, others never.",
 	})
 	fieldToolChoice = bodyFields.declare(field{
-		name: "tool_choice", in: inChat, types: isString | isObject, enum: []string{"none", "auto", "required"}, of: choiceFields,
+		name: "tool_choice", in: inPrompts, types: isString | isObject, enum: []string{"none", "auto", "required"}, of: choiceFields,
 		absent: "auto where there are tools",
 		doc:    "Whether to call tools: none, auto, required, or an object that names one or says which are allowed.",
 	})
@@ -405,7 +405,7 @@ var (
 		doc: "One of the functions.",
 	})
 	fieldParallel = bodyFields.declare(field{
-		name: "parallel_tool_calls", in: inChat | inResponses, types: isBoolean, def: true,
+		name: "parallel_tool_calls", in: inPrompts | inResponses, types: isBoolean, def: true,
 		doc: "Whether an answer may have several calls. Where tool_choice forces one, only an explicit true allows more.",
 	})
 )
@@ -413,24 +413,24 @@ var (
 // How the template is rendered, and what becomes of reasoning.
 var (
 	fieldTemplateKwargs = bodyFields.declare(field{
-		name: "chat_template_kwargs", in: inTalks | inCount, types: isObject, most: maxKwargs, absent: "none",
+		name: "chat_template_kwargs", in: inTalks | inCount | inTokenize, types: isObject, most: maxKwargs, absent: "none",
 		doc: "Further variables of the chat template, such as enable_thinking.",
 	})
 	fieldEffort = bodyFields.declare(field{
-		name: "reasoning_effort", in: inChat, types: isString, enum: []string{"none", "minimal", "low", "medium", "high", "xhigh"},
+		name: "reasoning_effort", in: inPrompts, types: isString, enum: []string{"none", "minimal", "low", "medium", "high", "xhigh"},
 		absent: "that of the template",
 		doc:    "The variable reasoning_effort of the chat template; none also sets enable_thinking to false.",
 	})
 	fieldReasoningFormat = bodyFields.declare(field{
-		name: "reasoning_format", in: inChat, types: isString, enum: []string{"none", "auto", "deepseek"}, def: "auto",
+		name: "reasoning_format", in: inPrompts, types: isString, enum: []string{"none", "auto", "deepseek"}, def: "auto",
 		doc: "none leaves thoughts in content, deepseek puts them into reasoning_content; auto does so where the template knows of thoughts.",
 	})
 	fieldContinue = bodyFields.declare(field{
-		name: "continue_final_message", in: inChat, types: isBoolean, def: false,
+		name: "continue_final_message", in: inPrompts, types: isBoolean, def: false,
 		doc: "Continue the last message, an assistant's, instead of answering it. The answer has only what is new.",
 	})
 	fieldGenerationPrompt = bodyFields.declare(field{
-		name: "add_generation_prompt", in: inChat, types: isBoolean, absent: "true unless continue_final_message",
+		name: "add_generation_prompt", in: inPrompts, types: isBoolean, absent: "true unless continue_final_message",
 		doc: "May be false only with continue_final_message, and true only without.",
 	})
 )

@@ -94,6 +94,10 @@ func TestEveryFieldIsRead(t *testing.T) {
 		{inResponses, s.api.parseResponse, `{"input": "x"}`},
 		{inMessages, s.api.parseMessages, chatBody("x", `"max_tokens": 1`)},
 		{inCount, s.api.parseCount, chatBody("x", "")},
+		{inTokenize, func(o *object) (*call, error) {
+			_, err := s.api.parseTokenize(o)
+			return nil, err
+		}, chatBody("x", "")},
 	} {
 		o, err := parseBody([]byte(c.body))
 		if err == nil {
@@ -325,7 +329,7 @@ func request(g *group, f *field, name, value string) (path, body, param string) 
 		prompt = `"max_tokens": 1, `
 	}
 	if slices.Contains([]*group{messageFields, partFields, toolCallFields, calledFields, inputFields, inputPartFields}, g) ||
-		slices.Contains([]*field{fieldMessages, fieldPrompt, fieldInput, fieldTokenText, fieldTokens, fieldInputs}, f) {
+		slices.Contains([]*field{fieldMessages, fieldPrompt, fieldInput, fieldTokenText, fieldTokenMessages, fieldTokens, fieldInputs}, f) {
 		prompt = ""
 	}
 	return path, "{" + prompt + inside + "}", param

@@ -3,12 +3,16 @@ package server
 // The fields of /tokenize, /detokenize and /v1/embeddings.
 var (
 	fieldTokenText = bodyFields.declare(field{
-		name: "content", aliases: []string{"prompt"}, in: inTokenize, types: isString, required: true,
-		doc: "The text.",
+		name: "content", aliases: []string{"prompt"}, in: inTokenize, types: isString, absent: "messages",
+		doc: "The text; it or messages must be there.",
+	})
+	fieldTokenMessages = bodyFields.declare(field{
+		name: "messages", in: inTokenize, types: isArray, absent: "content", most: maxMessages, items: &field{types: isObject, of: messageFields},
+		doc: "A conversation, in place of a text: the tokens are those of its prompt, as /v1/chat/completions has it.",
 	})
 	fieldAddSpecial = bodyFields.declare(field{
 		name: "add_special", aliases: []string{"add_special_tokens"}, in: inTokenize, types: isBoolean, def: false,
-		doc: "Add the tokens that the model wants around a prompt, as completions have them.",
+		doc: "Add the tokens that the model wants around a prompt, as completions have them; a conversation always has them.",
 	})
 	fieldParseSpecial = bodyFields.declare(field{
 		name: "parse_special", in: inTokenize, types: isBoolean, def: true,

@@ -26,31 +26,51 @@ type tokenPiece struct {
 }
 
 // tokenize serves POST /tokenize.
-func (s *Server) tokenize(c *gin.Context) {
-	s.answer(c, func(o *object) (any, error) {
-		m, err := s.model(o)
-		if err != nil {
+func (s *Server) tokenize(c *gin.Context) { s.answer(c, s.parseTokenize) }
+
+// parseTokenize reads a request for tokens, and answers it.
+func (s *Server) parseTokenize(o *object) (any, error) {
+	m, err := s.model(o)
+	if err != nil {
+		return nil, err
+	}
+	pieces := o.boolean(fieldWithPieces)
+	tokens, err := o.tokenized(m)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]any, len(tokens))
+	for i, t := range tokens {
+		if list[i] = t; pieces {
+			list[i] = tokenPiece{t, spelling(m.Engine.Model().Piece(t))}
+		}
+	}
+	return tokenized{list, len(tokens), m.Engine.Config().Context}, nil
+}
+
+// tokenized are the tokens of a request's text, or of the prompt of its conversation.
+func (o *object) tokenized(m *served) ([]sampler.Token, error) {
+	text, trusted, special := o.text(fieldTokenText), o.boolean(fieldParseSpecial), o.boolean(fieldAddSpecial)
+	switch talks := o.has(fieldTokenMessages); {
+	case talks && o.has(fieldTokenText):
+		o.failValue(fieldTokenMessages, "cannot be combined with %s", o.param(fieldTokenText))
+	case talks:
+		c := &call{model: m, n: 1}
+		if err := c.converseAs(o, fieldTokenMessages); err != nil {
 			return nil, err
 		}
-		o.require(fieldTokenText)
-		model := m.Engine.Model()
-		text, trusted := o.text(fieldTokenText), o.boolean(fieldParseSpecial)
-		special, pieces := o.boolean(fieldAddSpecial), o.boolean(fieldWithPieces)
-		if *o.err != nil {
-			return nil, *o.err
-		}
-		tokens, err := model.Tokenize([]llama.Part{{Text: text, Trusted: trusted}}, special)
-		if err != nil {
-			return nil, invalid(fieldTokenText.name, codeValue, "%s cannot be tokenized: %v", fieldTokenText.name, err)
-		}
-		list := make([]any, len(tokens))
-		for i, t := range tokens {
-			if list[i] = t; pieces {
-				list[i] = tokenPiece{t, spelling(model.Piece(t))}
-			}
-		}
-		return tokenized{list, len(tokens), m.Engine.Config().Context}, nil
-	})
+		return c.prompts[0].tokens, nil
+	case !o.has(fieldTokenText):
+		o.missing(fieldTokenText, " where there are no messages")
+	}
+	if *o.err != nil {
+		return nil, *o.err
+	}
+	tokens, err := m.Engine.Model().Tokenize([]llama.Part{{Text: text, Trusted: trusted}}, special)
+	if err != nil {
+		return nil, invalid(o.param(fieldTokenText), codeValue, "%s cannot be tokenized: %v", o.param(fieldTokenText), err)
+	}
+	return tokens, nil
 }
 
 // spelling is a piece as a string, or as numbers where it is no whole text.

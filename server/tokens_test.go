@@ -45,6 +45,33 @@ func TestTokenize(t *testing.T) {
 	post("/detokenize", `{"tokens": [97, 100000]}`).is(t, "a token beyond", 400, "tokens[1]", codeValue)
 }
 
+// TestTokenizeMessages: the tokens of a conversation are those of the prompt that an answer to it has.
+func TestTokenizeMessages(t *testing.T) {
+	s := start(t, options{})
+	const tools = `"tools": [{"type": "function", "function": {"name": "weather", "parameters": {}}}]`
+	for _, fields := range []string{"", tools, tools + `, "tool_choice": "none"`, `"add_special": true`} {
+		got := decoded[tokenized](t, s.do(t, "POST", "/tokenize", chatBody("hello <|end|>", fields)))
+		used := decode[completion](t, s.ask(t, "hello <|end|>", fields).ok(t).body).Usage.Prompt
+		if got.Count != used || len(got.Tokens) != used {
+			t.Errorf("%s: %d tokens, the prompt has %d", fields, got.Count, used)
+		}
+	}
+	list := decode[struct{ Tokens json.RawMessage }](t, s.do(t, "POST", "/tokenize", chatBody("hello", tools)).ok(t).body).Tokens
+	back := decoded[detokenized](t, s.do(t, "POST", "/detokenize", fmt.Sprintf(`{"tokens": %s}`, list))).Content
+	if prompt := decoded[rendered](t, s.do(t, "POST", "/apply-template", chatBody("hello", tools))).Prompt; !strings.HasSuffix(back, prompt) {
+		t.Errorf("the tokens spell %q, the prompt is %q", back, prompt)
+	}
+	for _, c := range []struct{ body, param, code string }{
+		{`{}`, "content", codeMissing},
+		{chatBody("x", `"prompt": "x"`), "messages", codeValue},
+		{`{"messages": []}`, "messages", codeValue},
+		{`{"messages": [{"role": "user"}]}`, "messages[0].content", codeMissing},
+		{chatBody("x", `"model": "fake/plain"`), "model", "no_chat_template"},
+	} {
+		s.do(t, "POST", "/tokenize", c.body).is(t, c.body, 400, c.param, c.code)
+	}
+}
+
 // TestApplyTemplate: the prompt told is the prompt used.
 func TestApplyTemplate(t *testing.T) {
 	s := start(t, options{})
