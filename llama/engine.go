@@ -73,6 +73,7 @@ type Engine struct {
 	busy                                    atomic.Int64
 	decodes, promptTokens, completionTokens atomic.Uint64
 	counters                                counters
+	slots                                   slots
 }
 
 // loop is what only the goroutine of Run touches.
@@ -126,6 +127,7 @@ func New(m Model, d Decoder, cfg Config) *Engine {
 		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
 		done:     make(chan struct{}),
 		loop:     loop{dec: d, sched: newScheduler(cfg)},
+		slots:    slots{list: make([]SlotStats, cfg.Slots)},
 	}
 }
 
@@ -543,8 +545,11 @@ func (e *Engine) end() {
 	}
 }
 
-// count publishes how many sequences run, for Stats.
-func (e *Engine) count() { e.busy.Store(int64(width(e.loop.sched.running))) }
+// count publishes which sequences run, for Stats and Slots.
+func (e *Engine) count() {
+	e.busy.Store(int64(width(e.loop.sched.running)))
+	e.slots.publish(e.loop.sched.running)
+}
 
 // recovered turns a panic of the calling function into an error.
 func recovered(what string, err *error) {

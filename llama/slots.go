@@ -1,0 +1,39 @@
+package llama
+
+import (
+	"slices"
+	"sync"
+)
+
+// SlotStats is what a slot of an engine is at, in numbers of tokens. It tells nothing of their text.
+type SlotStats struct {
+	// Busy says that an answer, or a twin of one, holds the slot.
+	Busy bool
+	// Cached counts the tokens in the KV cache, Prompt those of the answer's prompt and Completion those of the answer so far.
+	Cached, Prompt, Completion int
+}
+
+// slots publishes what the slots are at.
+type slots struct {
+	mu   sync.Mutex
+	list []SlotStats
+}
+
+// Slots returns what each slot is at, as of the last decode and without waiting for the next.
+func (e *Engine) Slots() []SlotStats {
+	e.slots.mu.Lock()
+	defer e.slots.mu.Unlock()
+	return slices.Clone(e.slots.list)
+}
+
+// publish replaces what is told about the slots.
+func (s *slots) publish(running []*sequence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.list)
+	for _, seq := range running {
+		for lane := range seq.lanes {
+			s.list[lane.slot] = SlotStats{true, lane.done, seq.usage.PromptTokens, seq.usage.CompletionTokens}
+		}
+	}
+}
