@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"net/http"
 
 	"github.com/gin-gonic/gin"
 
@@ -40,13 +39,23 @@ type embeddingUsage struct {
 
 // embeddings serves POST /v1/embeddings.
 func (s *Server) embeddings(c *gin.Context) {
-	s.answer(c, func(o *object) (any, error) { return s.embed(c.Request.Context(), o) })
+	s.answer(c, func(o *object) (any, error) {
+		list, err := s.embed(c.Request.Context(), o)
+		if err == nil {
+			r := recordOf(c)
+			r.model, r.usage.Prompt = list.Model, list.Usage.Prompt
+		}
+		return list, err
+	})
 }
 
-func (s *Server) embed(ctx context.Context, o *object) (any, error) {
+func (s *Server) embed(ctx context.Context, o *object) (*embeddingList, error) {
 	m, err := s.model(o)
 	if err != nil {
 		return nil, err
+	}
+	if m.Embedder == nil {
+		return nil, invalid("model", "embeddings_not_enabled", "the model %s gives no embeddings; its owner turns them on with --embeddings on", m.ID)
 	}
 	inputs := o.inputs(m)
 	format := o.text(fieldEncoding)
@@ -55,16 +64,14 @@ func (s *Server) embed(ctx context.Context, o *object) (any, error) {
 	if *o.err != nil {
 		return nil, *o.err
 	}
-	if m.Embedder == nil {
-		return nil, &apiError{
-			status: http.StatusBadRequest, kind: typeInvalid, param: "model", code: "embeddings_not_enabled",
-			message: "the model " + m.ID + " gives no embeddings; its owner turns them on with --embeddings",
-		}
-	}
 	if size := m.Embedder.Dimensions(); wanted > size {
 		o.failValue(fieldDimensions, "is %d, must be in [1, %d]", wanted, size)
 		return nil, *o.err
 	}
+	if !m.vectors.take(1) {
+		return nil, llama.ErrBusy
+	}
+	defer m.vectors.give(1)
 	vectors, err := m.Embedder.Embed(ctx, inputs)
 	if domain := new(sampler.DomainError); errors.As(err, &domain) {
 		return nil, invalid("input", codeValue, "%v", err)
@@ -72,7 +79,7 @@ func (s *Server) embed(ctx context.Context, o *object) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := embeddingList{Object: "list", Model: m.ID, Data: make([]embedding, len(vectors))}
+	list := &embeddingList{Object: "list", Model: m.ID, Data: make([]embedding, len(vectors))}
 	for i, v := range vectors {
 		v = shortened(v, wanted)
 		list.Data[i] = embedding{"embedding", i, v}

@@ -74,7 +74,7 @@ const (
 	inTalks = inChat | inResponses | inMessages
 	// inPrompts are those that make a prompt of OpenAI's messages and tools.
 	inPrompts = inChat | inTokenize
-	inAll   = inBoth | inTalks
+	inAll     = inBoth | inTalks
 )
 
 // String lists their paths.

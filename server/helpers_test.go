@@ -53,6 +53,8 @@ type options struct {
 	// sigma, or level, is imposed on the second model; dial is that of both.
 	sigma, level float64
 	dial         Dial
+	// embedder is that of the first; default the fake's.
+	embedder llama.Embedder
 	// report and scope are those of the second model.
 	report bool
 	scope  sampler.Scope
@@ -92,9 +94,13 @@ func start(t testing.TB, o options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if o.embedder == nil {
+		o.embedder = llamatest.NewEmbedder(fake)
+	}
 	created := time.Unix(1700000000, 0)
+	facts := Facts{File: "fake.gguf", Context: 1024, Parameters: 7, Size: 42}
 	o.server.Models = []Model{
-		{ID: "fake", Engine: engine, Template: tmpl, BOS: "<|bos|>", EOS: "<|end|>", Created: created, Dial: o.dial, Embedder: llamatest.NewEmbedder(fake)},
+		{ID: "fake", Engine: engine, Template: tmpl, BOS: "<|bos|>", EOS: "<|end|>", Created: created, Dial: o.dial, Embedder: o.embedder, Facts: facts},
 		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma, Level: o.level, Dial: o.dial, Report: o.report, Scope: o.scope},
 		{ID: "fake/plain", Engine: engine, Created: created},
 	}

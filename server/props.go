@@ -10,6 +10,8 @@ import (
 // not among it.
 type props struct {
 	Model        string          `json:"model_alias"`
+	File         string          `json:"model_path,omitempty"`
+	Build        string          `json:"build_info,omitempty"`
 	ChatTemplate string          `json:"chat_template"`
 	Slots        int             `json:"total_slots"`
 	Defaults     propsDefaults   `json:"default_generation_settings"`
@@ -19,6 +21,8 @@ type props struct {
 
 type propsDefaults struct {
 	Context int `json:"n_ctx"`
+	// Params are the fields of a request whose default is a value.
+	Params map[string]any `json:"params"`
 }
 
 type propsModality struct {
@@ -34,9 +38,17 @@ func (s *Server) showProps(c *gin.Context) {
 		return
 	}
 	size := m.Engine.Config()
-	p := props{Model: m.ID, Slots: size.Slots, Defaults: propsDefaults{size.Context}, Features: map[string]bool{
-		"chat": m.Template != nil, "embeddings": m.Embedder != nil, "tools_in_template": m.Template != nil && m.Template.KnowsTools(),
-	}}
+	p := props{
+		Model: m.ID, File: m.Facts.File, Build: s.build, Slots: size.Slots, Defaults: propsDefaults{size.Context, map[string]any{}},
+		Features: map[string]bool{
+			"chat": m.Template != nil, "embeddings": m.Embedder != nil, "tools_in_template": m.Template != nil && m.Template.KnowsTools(),
+		},
+	}
+	for _, f := range bodyOf(inChat) {
+		if f.def != nil {
+			p.Defaults.Params[f.name] = f.def
+		}
+	}
 	if m.Template != nil {
 		p.ChatTemplate = m.Template.Source()
 	}
@@ -71,11 +83,15 @@ func (s *Server) showTokenizer(c *gin.Context) {
 	writeJSON(c, http.StatusOK, info)
 }
 
-// slotInfo is an entry of GET /slots. It tells nothing about what a slot works on: prompts are their callers'.
+// slotInfo is an entry of GET /slots. It tells how far a slot is and nothing about what it works on: prompts are their callers'.
 type slotInfo struct {
 	ID         int  `json:"id"`
 	Context    int  `json:"n_ctx"`
 	Processing bool `json:"is_processing"`
+	// Prompt counts the tokens of the prompt, Past those that are computed and Decoded those of the answer.
+	Prompt  int `json:"n_prompt_tokens"`
+	Past    int `json:"n_past"`
+	Decoded int `json:"n_decoded"`
 }
 
 // showSlots serves GET /slots of the model in ?model= or the first one. With ?fail_on_no_slot=1 it is 503 where all are taken.
@@ -85,17 +101,16 @@ func (s *Server) showSlots(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	stats, size := m.Engine.Stats(), m.Engine.Config()
-	if c.Query("fail_on_no_slot") != "" && stats.Busy >= stats.Slots {
+	list, free := []slotInfo{}, false
+	for i, slot := range m.Engine.Slots() {
+		list = append(list, slotInfo{i, m.Engine.Config().Context, slot.Busy, slot.Prompt, slot.Cached, slot.Completion})
+		free = free || !slot.Busy
+	}
+	if c.Query("fail_on_no_slot") != "" && !free {
 		s.fail(c, &apiError{
-			status: http.StatusServiceUnavailable, message: "all slots are taken", kind: typeUnavailable, code: "no_slot", retryAfter: 1,
+			status: http.StatusServiceUnavailable, message: "all slots are taken", kind: typeUnavailable, code: "no_slot", retryAfter: 5,
 		})
 		return
-	}
-	// Which of them are taken is the scheduler's business: the lowest free one is filled first.
-	list := make([]slotInfo, stats.Slots)
-	for i := range list {
-		list[i] = slotInfo{i, size.Context, i < stats.Busy}
 	}
 	writeJSON(c, http.StatusOK, list)
 }

@@ -51,6 +51,8 @@ type Model struct {
 	// Report lets requests see what tells about raw rows although utility is imposed: the figures of reports that otherwise are
 	// null, and previews. Where none is imposed they always may.
 	Report bool
+	// Facts are told to clients.
+	Facts Facts
 	// Embedder gives vectors of texts; nil gives none. A model's hidden state times its output matrix is the raw row of logits, so whoever
 	// imposes utility should think twice.
 	Embedder llama.Embedder
@@ -58,10 +60,22 @@ type Model struct {
 	Dial Dial
 }
 
+// Facts are what a file says of its model. What is zero is not told.
+type Facts struct {
+	// File is the file's name, without its folder.
+	File string
+	// Context is the number of tokens the model was trained on at once, Parameters that of its weights and Size that of their bytes.
+	Context    int
+	Parameters uint64
+	Size       int64
+}
+
 // Config is what a Server serves, and how. Zero fields take the defaults given.
 type Config struct {
 	// Models are served under their names; requests that name none get the first.
 	Models []Model
+	// Build says which version of the program serves, for /props; it may be empty.
+	Build string
 	// Secret is the owner's, from which the keys of utility noise are derived.
 	Secret []byte
 	// Log gets a line for each request, without its text; default slog.Default().
@@ -79,6 +93,7 @@ type Config struct {
 // Server answers requests. Its methods are safe for concurrent use.
 type Server struct {
 	models    []*served
+	build     string
 	gates     map[*llama.Engine]*gate
 	secret    []byte
 	log       *slog.Logger
@@ -95,12 +110,15 @@ type served struct {
 	breakers    breakers
 	// words are those of the engine, for grammars.
 	words *vocabularies
+	// vectors has the places of requests for vectors, as many as answers have.
+	vectors gate
 }
 
 // New returns a Server over engines that run elsewhere.
 func New(cfg Config) *Server {
 	s := &Server{
 		gates:     map[*llama.Engine]*gate{},
+		build:     cfg.Build,
 		secret:    cfg.Secret,
 		log:       cfg.Log,
 		maxBody:   cfg.MaxBody,
@@ -124,9 +142,10 @@ func New(cfg Config) *Server {
 		if words[m.Engine] == nil {
 			words[m.Engine] = newVocabularies(m.Engine.Model())
 		}
-		s.models = append(s.models, &served{Model: m, fingerprint: fingerprint(m), words: words[m.Engine]})
 		size := m.Engine.Config()
-		s.gates[m.Engine] = &gate{free: size.Slots + size.Queue}
+		places := size.Slots + size.Queue
+		s.models = append(s.models, &served{Model: m, fingerprint: fingerprint(m), words: words[m.Engine], vectors: gate{free: places}})
+		s.gates[m.Engine] = &gate{free: places}
 	}
 	return s
 }
@@ -189,9 +208,23 @@ type modelInfo struct {
 	Object  string `json:"object"`
 	Created int64  `json:"created"`
 	OwnedBy string `json:"owned_by"`
+	// Max is what vLLM tells: the most tokens of a prompt and its answer.
+	Max  int       `json:"max_model_len"`
+	Meta modelMeta `json:"meta"`
 }
 
-func (m *served) info() modelInfo { return modelInfo{m.ID, "model", m.Created.Unix(), "aim"} }
+// modelMeta is what llama-server tells of a model.
+type modelMeta struct {
+	Vocab      int    `json:"n_vocab"`
+	Context    int    `json:"n_ctx_train,omitempty"`
+	Parameters uint64 `json:"n_params,omitempty"`
+	Size       int64  `json:"size,omitempty"`
+}
+
+func (m *served) info() modelInfo {
+	meta := modelMeta{m.Engine.Model().Vocab(), m.Facts.Context, m.Facts.Parameters, m.Facts.Size}
+	return modelInfo{m.ID, "model", m.Created.Unix(), "aim", m.Engine.Config().Context, meta}
+}
 
 // modelList is the answer of /v1/models.
 type modelList struct {

@@ -11,6 +11,8 @@ import (
 // TestShapes holds whole documents, byte for byte, against the shapes of OpenAI's API reference.
 func TestShapes(t *testing.T) {
 	s := start(t, options{})
+	told := fmt.Sprintf(`"max_model_len":512,"meta":{"n_vocab":%d}`, fake.Vocab())
+	known := strings.TrimSuffix(told, "}") + `,"n_ctx_train":1024,"n_params":7,"size":42}`
 	for _, c := range []struct{ name, method, path, body, want string }{
 		{
 			"chat", "POST", chatPath, chatBody("hello", ""),
@@ -33,12 +35,12 @@ func TestShapes(t *testing.T) {
 		},
 		{
 			"models", "GET", "/v1/models", "",
-			`{"object":"list","data":[{"id":"fake","object":"model","created":1,"owned_by":"aim"},` +
-				`{"id":"fake/imposed","object":"model","created":1,"owned_by":"aim"},{"id":"fake/plain","object":"model","created":1,"owned_by":"aim"}]}`,
+			`{"object":"list","data":[{"id":"fake","object":"model","created":1,"owned_by":"aim",` + known + `},` +
+				`{"id":"fake/imposed","object":"model","created":1,"owned_by":"aim",` + told + `},{"id":"fake/plain","object":"model","created":1,"owned_by":"aim",` + told + `}]}`,
 		},
-		{"model", "GET", "/v1/models/fake", "", `{"id":"fake","object":"model","created":1,"owned_by":"aim"}`},
-		{"model with a slash", "GET", "/v1/models/fake/plain", "", `{"id":"fake/plain","object":"model","created":1,"owned_by":"aim"}`},
-		{"model, escaped", "GET", "/v1/models/fake%2Fplain", "", `{"id":"fake/plain","object":"model","created":1,"owned_by":"aim"}`},
+		{"model", "GET", "/v1/models/fake", "", `{"id":"fake","object":"model","created":1,"owned_by":"aim",` + known + `}`},
+		{"model with a slash", "GET", "/v1/models/fake/plain", "", `{"id":"fake/plain","object":"model","created":1,"owned_by":"aim",` + told + `}`},
+		{"model, escaped", "GET", "/v1/models/fake%2Fplain", "", `{"id":"fake/plain","object":"model","created":1,"owned_by":"aim",` + told + `}`},
 		{"health", "GET", "/health", "", `{"status":"ok"}`},
 	} {
 		r := s.do(t, c.method, c.path, c.body)

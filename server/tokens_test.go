@@ -1,14 +1,22 @@
 package server
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"aim/llama"
+	"aim/llama/llamatest"
+	"aim/sampler"
 )
 
 // decoded is the body of an answer.
@@ -133,20 +141,108 @@ func TestEmbeddings(t *testing.T) {
 	s.do(t, "POST", "/v1/embeddings", `{"model": "fake/imposed", "input": "a"}`).is(t, "not turned on", 400, "model", "embeddings_not_enabled")
 }
 
+// slowEmbedder waits until it is opened, or who asks has left.
+type slowEmbedder struct {
+	*llamatest.Embedder
+	entered, open chan struct{}
+}
+
+func (e slowEmbedder) Embed(ctx context.Context, inputs [][]sampler.Token) ([][]float32, error) {
+	e.entered <- struct{}{}
+	select {
+	case <-e.open:
+	case <-ctx.Done():
+	}
+	return e.Embedder.Embed(ctx, inputs)
+}
+
+// TestEmbeddingsAreBounded: requests for vectors wait for each other, but not any number of them, and who leaves waits no longer.
+func TestEmbeddingsAreBounded(t *testing.T) {
+	e := slowEmbedder{llamatest.NewEmbedder(fake), make(chan struct{}, 2), make(chan struct{})}
+	s := start(t, options{engine: llama.Config{Slots: 1, Context: 64, Batch: 16, Queue: 1}, embedder: e})
+	ask := func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, "POST", s.URL+"/v1/embeddings", strings.NewReader(`{"input": "a", "temperature": 0.5}`))
+		if err != nil {
+			return err
+		}
+		res, err := s.Client().Do(req)
+		if err == nil {
+			err = res.Body.Close()
+		}
+		return err
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	left, stayed := make(chan error, 1), make(chan error, 1)
+	go func() { left <- ask(ctx) }()
+	go func() { stayed <- ask(t.Context()) }()
+	<-e.entered
+	<-e.entered
+	r := s.do(t, "POST", "/v1/embeddings", `{"input": "a"}`)
+	r.is(t, "one more", 429, "", "rate_limit_exceeded")
+	if r.header.Get("Retry-After") == "" {
+		t.Error("not told when to try again")
+	}
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	eventually(t, "the server has noticed", func() bool { return strings.Contains(s.log.String(), `"status":499`) })
+	close(e.open)
+	if err := <-stayed; err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the other is logged", func() bool { return strings.Contains(s.log.String(), `"prompt_tokens":2`) })
+	s.do(t, "POST", "/v1/embeddings", `{"input": "a"}`).ok(t)
+}
+
 // TestSlotsTellNoPrompt: what callers send is nobody else's, and what an owner imposes is no caller's.
 func TestSlotsTellNoPrompt(t *testing.T) {
-	s := start(t, options{sigma: 1.5})
-	s.open(t, chatBody("a secret question", `"stream": true, "max_tokens": 400, "model": "fake/imposed"`))
-	slots := s.do(t, "GET", "/slots", "").ok(t).body
-	if strings.Contains(slots, "secret") || strings.Count(slots, `"id"`) != 4 {
-		t.Errorf("slots: %s", slots)
+	h := &held{free: make(chan struct{}, 3)}
+	s := start(t, options{engine: llama.Config{Slots: 2, Context: 512, Batch: 64, Queue: 16}, decoder: llamatest.Options{Before: h.before}})
+	defer close(h.free)
+	for range 3 {
+		h.free <- struct{}{}
 	}
-	described := s.do(t, "GET", "/props?model=fake/imposed", "").ok(t).body
-	if strings.Contains(described, "1.5") || !strings.Contains(described, `"total_slots":4`) || !strings.Contains(described, `"n_ctx":512`) {
-		t.Errorf("props: %s", described)
+	ask := chatBody("a secret question", `"stream": true, "max_tokens": 400, "ignore_eos": true`)
+	s.open(t, ask)
+	eventually(t, "the decode after the third token", func() bool { return h.decodes.Load() == 4 })
+	prompt := decode[tokenized](t, s.do(t, "POST", "/tokenize", chatBody("a secret question", "")).ok(t).body).Count
+	body := s.do(t, "GET", "/slots?fail_on_no_slot=1", "").ok(t).body
+	want := []slotInfo{{0, 512, true, prompt, prompt + 2, 3}, {ID: 1, Context: 512}}
+	if got := decode[[]slotInfo](t, body); !slices.Equal(got, want) || strings.Contains(body, "secret") {
+		t.Errorf("slots: %s, want %+v", body, want)
+	}
+	go func() {
+		if res, err := s.Client().Post(s.URL+chatPath, "application/json", strings.NewReader(ask)); err == nil {
+			res.Body.Close()
+		}
+	}()
+	eventually(t, "all slots are taken", func() bool {
+		h.free <- struct{}{}
+		return s.do(t, "GET", "/slots?fail_on_no_slot=1", "").status == 503
+	})
+	s.do(t, "GET", "/slots?fail_on_no_slot=1", "").is(t, "all slots are taken", 503, "", "no_slot")
+	s.do(t, "GET", "/slots", "").ok(t)
+}
+
+// TestProps: what an owner imposes is no caller's business.
+func TestProps(t *testing.T) {
+	s := start(t, options{sigma: 1.5, level: 0.77, server: Config{Build: "aim v1"}})
+	got := decode[props](t, s.do(t, "GET", "/props", "").ok(t).body)
+	if got.File != "fake.gguf" || got.Build != "aim v1" || got.Slots != 4 || got.Defaults.Context != 512 || got.ChatTemplate != template || !got.Features["embeddings"] {
+		t.Errorf("%+v", got)
+	}
+	if got.Defaults.Params["n"] != 1.0 || got.Defaults.Params["repeat_last_n"] != 64.0 {
+		t.Errorf("defaults: %v", got.Defaults.Params)
+	}
+	imposed := s.do(t, "GET", "/props?model=fake/imposed", "").ok(t).body
+	if strings.Contains(imposed, "1.5") || strings.Contains(imposed, "0.77") || strings.Contains(imposed, "of the tests") || !strings.Contains(imposed, `"embeddings":false`) {
+		t.Errorf("props: %s", imposed)
+	}
+	for _, path := range []string{"/props", "/slots"} {
+		s.do(t, "GET", path+"?model=none", "").is(t, path, 404, "model", "model_not_found")
 	}
 	if got := s.do(t, "GET", "/tokenizer_info", "").ok(t).body; !strings.Contains(got, `"bos_token":"<|bos|>","eos_token":"<|end|>"`) {
 		t.Errorf("tokenizer_info: %s", got)
 	}
-	s.do(t, "GET", "/props?model=none", "").is(t, "an unknown model", 404, "model", "model_not_found")
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -136,8 +137,9 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 			ID: e.name, Engine: e.Engine, Template: e.template, BOS: e.model.BOS(), EOS: e.model.EOS(), Created: time.Now(),
 			Sigma: o.sigma, Level: o.imposedLevel(), Dial: dial,
 			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
-			Report: o.reports, Embedder: vectors,
+			Report: o.reports, Embedder: vectors, Facts: e.facts(),
 		}},
+		Build:     "aim " + version(),
 		Secret:    e.secret,
 		Log:       log,
 		KeepAlive: o.alive,
@@ -153,6 +155,13 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	}
 	shutdown(o.drain, api, e, stopEngine, web, log)
 	return nil
+}
+
+// facts are what clients are told of the model.
+func (e *engine) facts() server.Facts {
+	return server.Facts{
+		File: filepath.Base(e.path), Context: e.model.TrainContext(), Parameters: e.model.Parameters(), Size: e.model.Size(),
+	}
 }
 
 // imposedLevel is the level to impose, 0 where that is none or comes from σ.

@@ -298,6 +298,9 @@ func (m *Model) Description() string {
 // Size is the number of bytes of the weights.
 func (m *Model) Size() int64 { return int64(C.llama_model_size(m.c)) }
 
+// Parameters is the number of weights.
+func (m *Model) Parameters() uint64 { return uint64(C.llama_model_n_params(m.c)) }
+
 // Specials are the spellings of the control tokens, which trusted text may use.
 func (m *Model) Specials() []string {
 	var list []string

@@ -3,7 +3,6 @@
 import base64
 import json
 import struct
-import threading
 import urllib.request
 
 import openai
@@ -61,21 +60,59 @@ def test_tokens(call, ask, server):
     prompt = call("/apply-template", {"messages": messages})["prompt"]
     counted = call("/tokenize", {"content": prompt, "add_special": True})["count"]
     assert counted == ask("What is gravity?", max_tokens=1).usage.prompt_tokens
+    assert call("/tokenize", {"messages": messages})["count"] == counted
+
+
+def test_tokens_of_a_conversation(call, client, server):
+    weather = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<|im_end|> is no end."}]
+    for more in ({}, {"tools": [weather]}, {"tools": [weather], "tool_choice": "none"}):
+        answer = client.chat.completions.create(model=server.model, messages=messages, max_tokens=1, **more)
+        tokens = call("/tokenize", {"messages": messages, **more})["tokens"]
+        assert len(tokens) == answer.usage.prompt_tokens
+        prompt = call("/apply-template", {"messages": messages, **more})["prompt"]
+        assert call("/detokenize", {"tokens": tokens})["content"] == prompt
+
+
+def test_tokens_continue_a_text(call, client, server):
+    """What /tokenize gives is a prompt of /v1/completions, and counts the same."""
+    text = "The capital of France is"
+    reply = call("/tokenize", {"prompt": text, "add_special_tokens": True})
+    options = {"model": server.model, "max_tokens": 4, "temperature": 0}
+    of_text = client.completions.create(prompt=text, **options)
+    of_tokens = client.completions.create(prompt=reply["tokens"], **options)
+    assert of_text.usage.prompt_tokens == of_tokens.usage.prompt_tokens == reply["count"]
+    assert of_text.choices[0].text == of_tokens.choices[0].text
 
 
 def test_what_a_server_tells(call, client, server):
     props = call("/props")
     assert props["total_slots"] == 4 and "<|im_start|>" in props["chat_template"]
+    assert props["model_path"] == f"{server.model}.gguf" and props["build_info"].startswith("aim ")
+    (model,) = client.models.list().data
+    assert model.max_model_len == props["default_generation_settings"]["n_ctx"]
+    assert model.meta["n_vocab"] == 49152 and model.meta["n_params"] > 130e6 and model.meta["size"] > 50e6
+
+
+def test_slots_tell_how_far_an_answer_is(call, client, server):
     secret = "a question about marmalade"
-    seen = []
-    stream = client.completions.create(model=server.model, prompt=secret, max_tokens=200, stream=True)
-    reader = threading.Thread(target=lambda: [seen.append(c) for c in stream])
-    next(iter(stream))
-    reader.start()
-    slots = call("/slots")
-    reader.join()
-    assert len(slots) == 4 and any(s["is_processing"] for s in slots)
-    assert "marmalade" not in json.dumps(slots)
+    stream = client.completions.create(
+        model=server.model, prompt=secret, max_tokens=400, stream=True, extra_body={"ignore_eos": True}
+    )
+    with stream:
+        next(iter(stream))
+        slots = call("/slots")
+    (busy,) = (s for s in slots if s["is_processing"])
+    assert busy["n_prompt_tokens"] == call("/tokenize", {"content": secret, "add_special": True})["count"]
+    assert busy["n_decoded"] > 0 and busy["n_past"] >= busy["n_prompt_tokens"]
+    assert len(slots) == 4 and "marmalade" not in json.dumps(slots)
+
+
+def test_an_imposed_level_is_not_told(start):
+    with start("--sigma", "1.2345") as server:
+        for path in ("/props", "/slots", "/v1/models"):
+            with urllib.request.urlopen(server.url + path, timeout=60) as reply:
+                assert "1.2345" not in reply.read().decode()
 
 
 def test_special_tokens_of_a_user_stay_text(call, ask):
