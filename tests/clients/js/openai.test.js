@@ -163,7 +163,7 @@ test("comments, a full queue, a client that leaves, and a shutdown", async () =>
   const short = () => small.create(request({ max_tokens: 1 }));
 
   // A prompt so long that comments precede the first token: the client reads over them.
-  const words = (word) => request({ messages: [{ role: "user", content: `${word} `.repeat(300) }], stream: true, max_tokens: 2 });
+  const words = (word) => request({ messages: [{ role: "user", content: `${word} `.repeat(300) }], stream: true, max_tokens: 2, ignore_eos: true });
   const raw = await fetch(`${smallURL}/v1/chat/completions`, {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(words("word")),
   });
