@@ -20,6 +20,7 @@ venv := .venv
 evaluator := $(cache)/lm-eval
 # Further flags of lm_eval: make lm-eval LM_EVAL=--limit=50
 LM_EVAL ?=
+js := tests/clients/js/node_modules
 
 # Every go command that may compile C runs behind this: other flags would compile llama.cpp again, which takes minutes.
 cgo := flags=$$(scripts/env.sh) && eval "$$flags" &&
@@ -60,9 +61,13 @@ test-llama: deps model ## test the driver and the program on the real model, one
 	$(cgo) go test -p 1 ./llama/cpp ./cmd/aim
 
 .PHONY: test-e2e
-test-e2e: build model $(venv)/ready ## test the program end to end with the vendors' Python clients
+test-e2e: build model $(venv)/ready $(js)/ready ## test the program end to end with the vendors' clients for Python, JavaScript and Go
 	@echo "== the program, from the vendors' clients"
 	$(venv)/bin/python -m pytest tests/e2e
+
+.PHONY: schemas
+schemas: build model $(venv)/ready ## ask the real model for answers to 200 random JSON schemas, at level 1 and 0.5; takes minutes
+	$(venv)/bin/python tests/schemas/run.py $(ARGS)
 
 .PHONY: lint
 lint: deps $(golangci) ## check style and imports with golangci-lint
@@ -123,7 +128,7 @@ deps: ## check for compilers and headers, and install what is missing
 
 .PHONY: clean
 clean: ## remove what was built here; models and the Go build cache stay
-	rm -rf bin $(venv)
+	rm -rf bin $(venv) $(js)
 
 $(golangci):
 	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
@@ -136,8 +141,13 @@ $(evaluator)/ready: tests/lm-eval/requirements.txt
 	touch $@
 
 $(venv)/ready: tests/e2e/requirements.txt
-	@scripts/deps
+	@scripts/deps clients
 	rm -rf $(venv)
 	python3 -m venv $(venv)
 	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
+	touch $@
+
+$(js)/ready: tests/clients/js/package-lock.json
+	@scripts/deps clients
+	cd $(dir $<) && npm ci --silent --ignore-scripts
 	touch $@
