@@ -21,6 +21,7 @@ evaluator := $(cache)/lm-eval
 # Further flags of lm_eval: make lm-eval LM_EVAL=--limit=50
 LM_EVAL ?=
 js := tests/clients/js/node_modules
+vercel := tests/clients/vercel/node_modules
 
 # Every go command that may compile C runs behind this: other flags would compile llama.cpp again, which takes minutes.
 cgo := flags=$$(scripts/env.sh) && eval "$$flags" &&
@@ -64,6 +65,10 @@ test-llama: deps model ## test the driver and the program on the real model, one
 test-e2e: build model $(venv)/ready $(js)/ready ## test the program end to end with the vendors' clients for Python, JavaScript and Go
 	@echo "== the program, from the vendors' clients"
 	$(venv)/bin/python -m pytest tests/e2e
+
+.PHONY: clients
+clients: build model $(venv)-clients/ready $(vercel)/ready ## smoke tests of LangChain, LlamaIndex, LiteLLM and the Vercel AI SDK, which are large to install
+	$(venv)-clients/bin/python -m pytest -p no:cacheprovider tests/clients/smoke.py
 
 .PHONY: schemas
 schemas: build model $(venv)/ready ## ask the real model for answers to 200 random JSON schemas, at level 1 and 0.5; takes minutes
@@ -128,7 +133,7 @@ deps: ## check for compilers and headers, and install what is missing
 
 .PHONY: clean
 clean: ## remove what was built here; models and the Go build cache stay
-	rm -rf bin $(venv) $(js)
+	rm -rf bin $(venv) $(venv)-clients $(js) $(vercel)
 
 $(golangci):
 	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
@@ -147,7 +152,14 @@ $(venv)/ready: tests/e2e/requirements.txt
 	$(venv)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
 	touch $@
 
-$(js)/ready: tests/clients/js/package-lock.json
+$(venv)-clients/ready: tests/clients/requirements.txt
 	@scripts/deps clients
-	cd $(dir $<) && npm ci --silent --ignore-scripts
+	rm -rf $(venv)-clients
+	python3 -m venv $(venv)-clients
+	$(venv)-clients/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(js)/ready $(vercel)/ready: %/node_modules/ready: %/package-lock.json
+	@scripts/deps clients
+	cd $* && npm ci --silent --ignore-scripts
 	touch $@
