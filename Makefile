@@ -70,10 +70,6 @@ test-e2e: build model $(venv)/ready $(js)/ready ## test the program end to end w
 clients: build model $(venv)-clients/ready $(vercel)/ready ## smoke tests of LangChain, LlamaIndex, LiteLLM and the Vercel AI SDK, which are large to install
 	$(venv)-clients/bin/python -m pytest -p no:cacheprovider tests/clients/smoke.py
 
-.PHONY: schemas
-schemas: build model $(venv)/ready ## ask the real model for answers to 200 random JSON schemas, at level 1 and 0.5; takes minutes
-	$(venv)/bin/python tests/schemas/run.py $(ARGS)
-
 .PHONY: lint
 lint: deps $(golangci) ## check style and imports with golangci-lint
 	@$(cgo) $(golangci) run ./...

@@ -224,7 +224,7 @@ func refused(t *testing.T, err error, status int, param, code string) {
 	t.Helper()
 	var e *openai.Error
 	if !errors.As(err, &e) || e.StatusCode != status || e.Param != param || code != "" && e.Code != code {
-		t.Errorf("got %v (%T), want status %d, parameter %q, code %q", err, err, status, param, code)
+		t.Errorf("got %v (%+v), want status %d, parameter %q, code %q", err, e, status, param, code)
 	}
 }
 
@@ -245,7 +245,7 @@ func TestErrors(t *testing.T) {
 	if stream.Next() {
 		t.Error("an overlong prompt is answered")
 	}
-	refused(t, stream.Err(), 400, "messages", "context_length_exceeded")
+	refused(t, stream.Err(), 400, "", "context_length_exceeded")
 
 	imposed := connect(t, "AIM_IMPOSED_URL")
 	less := option.WithJSONSet("aim", map[string]any{"utility": map[string]any{"sigma": 1}})
