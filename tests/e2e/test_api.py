@@ -186,7 +186,7 @@ def test_unknown_model_and_route(client, server):
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("no-such-model")
     with pytest.raises(openai.NotFoundError):
-        client.embeddings.create(model=server.model, input="x")
+        client.moderations.create(input="x")
 
 
 def test_overlong_prompt_says_how_long(ask):
