@@ -115,7 +115,6 @@ verify: deps model model-gemma ## verify on real models what takes minutes: that
 
 .PHONY: schemas
 schemas: build model $(venv)/ready ## measure how many answers hold to random JSON schemas, unmodulated and at level 0.5
-	@$(venv)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/schemas/requirements.txt
 	$(venv)/bin/python tests/schemas/measure.py
 
 .PHONY: lm-eval
