@@ -539,6 +539,14 @@ func (e *Engine) forget(slots []int) {
 func (e *Engine) end() {
 	e.Close()
 	s := e.loop.sched
+	for more := true; more; { // those that were admitted and not looked at yet
+		select {
+		case seq := <-e.arrivals:
+			s.add(seq)
+		default:
+			more = false
+		}
+	}
 	for _, seq := range slices.Concat(s.running, s.waiting) {
 		e.drop(seq)
 		seq.box.put(Delta{}, ErrClosed)

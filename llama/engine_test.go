@@ -536,3 +536,31 @@ func TestSurfaces(t *testing.T) {
 		t.Error("an empty word was accepted")
 	}
 }
+
+// TestEndForgetsNobody: who was admitted when the engine ended is told, and counts no longer.
+func TestEndForgetsNobody(t *testing.T) {
+	m := llamatest.New()
+	e := llama.New(m, llamatest.NewDecoder(m, llamatest.Options{Slots: 1, Context: 64, Batch: 8}), llama.Config{Slots: 1, Context: 64, Batch: 8, Queue: 8})
+	var waiting sync.WaitGroup
+	for range 6 {
+		waiting.Go(func() {
+			for _, err := range e.Generate(t.Context(), llama.Request{Prompt: []sampler.Token{1, 2}, MaxTokens: 4}) {
+				if err != nil && !errors.Is(err, llama.ErrClosed) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for e.Stats().Queued < 6 {
+		time.Sleep(time.Millisecond)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := e.Run(ended); err != nil {
+		t.Error(err)
+	}
+	waiting.Wait()
+	if s := e.Stats(); s.Busy != 0 || s.Queued != 0 {
+		t.Errorf("after the end: %+v", s)
+	}
+}
