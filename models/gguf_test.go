@@ -10,8 +10,11 @@ import (
 
 // The value types and tensor types of GGUF that the tests write (ggml-org/ggml, docs/gguf.md).
 const (
-	typeUint32 = 4
-	typeString = 8
+	typeUint32  = 4
+	typeFloat32 = 6
+	typeBool    = 7
+	typeString  = 8
+	typeArray   = 9
 
 	tensorF32  = 0
 	tensorQ4_1 = 3
@@ -41,6 +44,30 @@ func (f *file) number(key string, value uint32) {
 	f.str(&f.meta, key)
 	put(&f.meta, uint32(typeUint32))
 	put(&f.meta, value)
+}
+
+func (f *file) flag(key string, value bool) {
+	f.metas++
+	f.str(&f.meta, key)
+	put(&f.meta, uint32(typeBool))
+	put(&f.meta, value)
+}
+
+// texts and numbers add arrays; values is a slice of n numbers of a kind.
+func (f *file) texts(key string, values []string) {
+	f.numbers(key, typeString, len(values), []byte{})
+	for _, v := range values {
+		f.str(&f.meta, v)
+	}
+}
+
+func (f *file) numbers(key string, kind uint32, n int, values any) {
+	f.metas++
+	f.str(&f.meta, key)
+	put(&f.meta, uint32(typeArray))
+	put(&f.meta, kind)
+	put(&f.meta, uint64(n))
+	put(&f.meta, values)
 }
 
 // tensor adds a matrix with its zero weights.

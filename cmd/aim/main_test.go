@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"aim/internal/testmodel"
 )
 
 // try runs a command line without a model folder and returns what it prints.
@@ -77,6 +80,7 @@ func TestHelpTeaches(t *testing.T) {
 		"serve --help": "--drain-timeout duration",
 		"run --help":   "/set focus water 50%",
 		"models":       "make model",
+		"models -h":    "export-tokenizer",
 		"eval --help":  "context, continuation",
 		"version":      "llama.cpp  from github.com/ollama/ollama v0.24.0",
 	} {
@@ -99,6 +103,28 @@ func TestModelsTellsWhatIsBroken(t *testing.T) {
 	}
 	if out, err := try(t, "", "__complete", "serve", "--model", ""); err != nil || !strings.HasPrefix(out, "page\n") {
 		t.Errorf("completion of --model: %v, %q", err, out)
+	}
+}
+
+func TestExportTokenizer(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "tokenizer")
+	if _, err := try(t, "", "models", "export-tokenizer", testmodel.Path(t), out); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		if b, err := os.ReadFile(filepath.Join(out, name)); err != nil || !json.Valid(b) {
+			t.Errorf("%s: %v, %d bytes", name, err, len(b))
+		}
+	}
+	bert := filepath.Join("..", "..", "llama", "cpp", "testdata", "bert.gguf")
+	if _, err := try(t, "", "models", "export-tokenizer", bert, out); err == nil || !strings.Contains(err.Error(), `bert.gguf: the tokenizer (tokenizer.ggml.model) is "bert"`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := try(t, "", "models", "export-tokenizer", bert); err == nil || exitCode(err) != 2 {
+		t.Errorf("without a folder: %v", err)
+	}
+	if got, err := try(t, "", "__complete", "models", "export-tokenizer", bert, ""); err != nil || !strings.HasPrefix(got, ":16") {
+		t.Errorf("completion of the folder: %v, %q", err, got)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 func newModels() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "models",
 		Short: "List the models in the models folder",
 		Long: `Lists the GGUF files in the models folder ($AIM_MODELS, else $XDG_DATA_HOME/aim/models, by default
@@ -25,6 +25,43 @@ func newModels() *cobra.Command {
 			return listModels(cmd.OutOrStdout(), dir)
 		},
 	}
+	cmd.AddCommand(newExportTokenizer())
+	return cmd
+}
+
+func newExportTokenizer() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export-tokenizer MODEL DIR",
+		Short: "Write a model's tokenizer as Hugging Face's libraries read it",
+		Long: `Writes tokenizer.json and tokenizer_config.json from the header of a GGUF file into a folder, for programs that want a
+tokenizer on their own machine and know no GGUF: transformers.AutoTokenizer.from_pretrained("DIR") loads it. Files of these
+names are replaced. The tokenizers of Llama, Gemma 3, Qwen 2, SmolLM and GPT-2, and those of their kinds, can be written.`,
+		Example:           `  aim models export-tokenizer SmolLM2-135M-Instruct.Q4_1 tokenizer`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeModelThenFolder,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := models.Folder()
+			if err != nil {
+				return err
+			}
+			path, err := models.Find(dir, args[0])
+			if err != nil {
+				return err
+			}
+			tokenizer, err := models.ReadTokenizer(path)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			return tokenizer.Write(args[1])
+		},
+	}
+}
+
+func completeModelThenFolder(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return completeModels(cmd, args, prefix)
+	}
+	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
 // listModels writes a table of the models in a folder.
