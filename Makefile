@@ -119,6 +119,8 @@ schemas: build model $(venv)/ready ## measure how many answers hold to random JS
 
 .PHONY: lm-eval
 lm-eval: build model $(evaluator)/ready ## run lm-evaluation-harness against our server, with further flags in LM_EVAL, and compare with llama.cpp
+	$(evaluator)/bin/python -m pytest -rs -o tmp_path_retention_policy=none tests/lm-eval
+	@rm -rf bin/lm-eval
 	$(evaluator)/bin/python tests/lm-eval/run.py $(LM_EVAL)
 	@[ ! -d bin/lm-eval ] || { $(cgo) AIM_LM_EVAL=$(CURDIR)/bin/lm-eval go test -v -timeout 60m -run TestHarnessScores ./llama/cpp; }
 
