@@ -453,17 +453,17 @@ func (e *Engine) choose(st *step) {
 	}
 
 	d := &st.delta
+	sampled := sampledOf(choice)
 	kind := e.model.Kind(choice.Token)
 	if kind == End {
-		d.Finish = FinishStop
-		d.End = &Sampled{choice.Token, choice.Logprob, append([]sampler.Candidate(nil), choice.Top...)}
+		end := sampled // a copy, so that only this one is allocated
+		d.Finish, d.End = FinishStop, &end
 	} else {
 		var piece []byte
 		if kind == Normal || a.control {
 			piece = e.model.Piece(choice.Token)
 		}
 		var stopped bool
-		sampled := Sampled{Token: choice.Token, Logprob: choice.Logprob, Top: append([]sampler.Candidate(nil), choice.Top...)}
 		d.Text, d.Tokens, stopped = a.text.add(sampled, piece)
 		if stopped {
 			d.Finish, d.Stopped = FinishStop, a.text.stopped

@@ -167,6 +167,11 @@ type Sampled struct {
 	Top     []sampler.Candidate
 }
 
+// sampledOf keeps a choice beyond the sampler's next step.
+func sampledOf(c sampler.Choice) Sampled {
+	return Sampled{c.Token, c.Logprob, append([]sampler.Candidate(nil), c.Top...)}
+}
+
 // Usage counts the tokens of a request.
 type Usage struct {
 	// PromptTokens is the length of the prompt.

@@ -53,7 +53,7 @@ func (s *scores) add(row []float32) error {
 		return err
 	}
 	s.sampler.Prime([]sampler.Token{t})
-	s.list = append(s.list, Sampled{Token: t, Logprob: c.Logprob, Top: append([]sampler.Candidate(nil), c.Top...)})
+	s.list = append(s.list, sampledOf(c))
 	return nil
 }
 

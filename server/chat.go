@@ -73,35 +73,37 @@ func (c *call) converse(d dialogue) error {
 		return err
 	}
 	c.prompts = []prompt{{tokens: tokens, spans: spans}}
-	format := toolcall.Detect(t.Source())
-	if !t.KnowsTools() {
-		format = toolcall.Hermes // in which the model is told about them
-	}
-	known := format == toolcall.Harmony || thoughtful.MatchString(t.Source())
+	known := c.model.thoughtful
 	splits := d.reasoning == "deepseek" || d.reasoning == "auto" && known
 	c.text = spell(parts)
-	c.thinking = t.OpensThinking(parts) || openThought(c.text)
+	c.thinking = t.OpensThinking(c.text) || openThought(c.text)
 	c.parsed = splits || c.tools.active()
 	c.request.ShowControl = c.tools.active() || splits && known // their markers may be control tokens
 	c.parser = toolcall.Options{
-		Format: format, Tools: c.tools.tools, Choice: c.tools.choice, Parallel: c.tools.more(), Reasoning: splits, Open: c.thinking,
+		Format: c.model.format, Tools: c.tools.tools, Choice: c.tools.choice, Parallel: c.tools.more(), Reasoning: splits, Open: c.thinking,
 	}
 	return c.constrainTools()
 }
 
-// thoughtful matches the source of a template whose model may think before it answers.
-var thoughtful = regexp.MustCompile(`(?i)think|thought|reasoning`)
+// thinks matches the source of a template whose model may think before it answers.
+var thinks = regexp.MustCompile(`(?i)think|thought|reasoning`)
 
-// The tags around thoughts, as the templates of several families spell them.
-var (
-	beginsThought = []string{"<think>", "[THINK]", "<seed:think>", "<|START_THINKING|>"}
-	endsThought   = []string{"</think>", "[/THINK]", "</seed:think>", "<|END_THINKING|>"}
-)
+// speech tells how the model of a template, which may be nil, spells calls, and whether it may think before it answers.
+func speech(t *chat.Template) (format toolcall.Format, thoughtful bool) {
+	if t == nil {
+		return format, false
+	}
+	format = toolcall.Hermes // in which the model is told about tools that its template does not know
+	if t.KnowsTools() {
+		format = toolcall.Detect(t.Source())
+	}
+	return format, format == toolcall.Harmony || thinks.MatchString(t.Source())
+}
 
-// openThought says that a prompt ends inside of a thought.
+// openThought says that a prompt ends with the beginning of a thought.
 func openThought(prompt string) bool {
 	prompt = strings.TrimSpace(prompt)
-	return slices.ContainsFunc(beginsThought, func(tag string) bool { return strings.HasSuffix(prompt, tag) })
+	return slices.ContainsFunc(toolcall.ThoughtTags, func(tags [2]string) bool { return strings.HasSuffix(prompt, tags[0]) })
 }
 
 // constrainTools makes an answer hold to the form that was asked for, or to a call where one is forced.
@@ -227,23 +229,28 @@ func (o *object) message(h *history) chat.Message {
 	return m
 }
 
-// content reads a string, or an array of parts that are all text. As in other servers the parts are lines.
+// content reads the text of a message.
 func (o *object) content() string {
-	raw := o.take(fieldContent)
-	if typeOf(raw) == isString {
-		return o.text(fieldContent)
+	return o.textParts(fieldContent, fieldPartType, map[string]*field{"text": fieldPartText, "refusal": fieldPartRefusal})
+}
+
+// textParts reads a string, or an array of parts that are all text. As in other servers the parts are lines. kind is the field of a
+// part's type, and texts are the fields of its text, by type.
+func (o *object) textParts(f, kind *field, texts map[string]*field) string {
+	if typeOf(o.take(f)) == isString {
+		return o.text(f)
 	}
-	parts := o.array(fieldContent)
-	lines := make([]string, len(parts))
-	for i, part := range parts {
-		p := newObject(o.item(fieldContent, i), part, o.err)
-		p.require(fieldPartType)
-		kind, text := p.text(fieldPartType), fieldPartText
-		switch {
-		case kind == "refusal":
-			text = fieldPartRefusal
-		case p.has(fieldPartType) && kind != "text":
-			o.fail(invalid(p.path, codeContent, "%s is of type %q; only text is supported", p.path, clip(kind)))
+	list := o.array(f)
+	lines := make([]string, len(list))
+	for i, raw := range list {
+		p := newObject(o.item(f, i), raw, o.err)
+		p.require(kind)
+		text, known := texts[p.text(kind)]
+		if !known {
+			if p.has(kind) {
+				p.fail(invalid(p.path, codeContent, "%s is of type %q; only text is supported", p.path, clip(p.text(kind))))
+			}
+			text = texts["text"]
 		}
 		p.require(text)
 		lines[i] = p.text(text)

@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/gin-gonic/gin"
 
@@ -93,42 +92,25 @@ func (c *call) unfillable() error {
 func (o *object) prompts(c *call) []prompt {
 	o.require(fieldPrompt)
 	continued := o.continuation(c)
-	raw := o.take(fieldPrompt)
-	if raw == nil || *o.err != nil {
+	if !o.has(fieldPrompt) || *o.err != nil {
 		return nil
 	}
-	if typeOf(raw) == isString {
-		return o.textPrompts(c, continued, o.text(fieldPrompt))
-	}
-	items := o.array(fieldPrompt)
-	if len(items) == 0 {
-		o.failValue(fieldPrompt, "must not be empty")
+	texts, lists := o.textsOrTokens(fieldPrompt)
+	switch {
+	case *o.err != nil:
 		return nil
-	}
-	first := typeOf(items[0])
-	if first == isString {
-		return o.textPrompts(c, continued, o.strings(fieldPrompt)...)
-	}
-	if len(c.spans) > 0 {
+	case texts != nil:
+		return o.textPrompts(c, continued, texts...)
+	case len(c.spans) > 0:
 		c.spans[0].entry.failValue(fieldSpan, "needs a prompt that is text, not token ids")
 		return nil
-	}
-	if o.text(fieldSuffix) != "" {
+	case o.text(fieldSuffix) != "":
 		o.failValue(fieldSuffix, "needs a prompt that is text, not token ids")
 		return nil
 	}
-	if first != isArray {
-		return []prompt{o.tokenPrompt(c, o.param(fieldPrompt), items)}
-	}
 	var prompts []prompt
-	for i, item := range items {
-		var list []json.RawMessage
-		name := o.item(fieldPrompt, i)
-		if json.Unmarshal(item, &list) != nil {
-			o.failType(name, "an array of token ids", item)
-			return nil
-		}
-		prompts = append(prompts, o.tokenPrompt(c, name, list))
+	for _, l := range lists {
+		prompts = append(prompts, o.tokenPrompt(c, l.param, l.ids))
 	}
 	return prompts
 }
@@ -176,19 +158,10 @@ func (o *object) tokenPrompt(c *call, name string, list []json.RawMessage) promp
 	if len(list) == 0 {
 		o.failAt(name, "must not be empty")
 	}
-	p := prompt{tokens: make([]sampler.Token, 0, len(list))}
+	p := prompt{tokens: o.tokens(m, name, list)}
 	var text []byte
 	var at offset
-	for i, raw := range list {
-		item := fmt.Sprintf("%s[%d]", name, i)
-		t := o.token(item, raw)
-		if int(t) >= m.Vocab() {
-			o.failAt(item, "is %d, must be a token in [0, %d]", t, m.Vocab()-1)
-		}
-		if *o.err != nil {
-			return p
-		}
-		p.tokens = append(p.tokens, t)
+	for _, t := range p.tokens {
 		var piece []byte
 		if m.Kind(t) == llama.Normal {
 			piece = m.Piece(t)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"math"
 
@@ -50,7 +49,7 @@ func (s *Server) embeddings(c *gin.Context) {
 }
 
 func (s *Server) embed(ctx context.Context, o *object) (*embeddingList, error) {
-	m, err := s.model(o)
+	m, err := s.modelOf(o)
 	if err != nil {
 		return nil, err
 	}
@@ -95,46 +94,24 @@ func (s *Server) embed(ctx context.Context, o *object) (*embeddingList, error) {
 // inputs reads a text, texts, token ids or lists of token ids, each as tokens.
 func (o *object) inputs(m *served) (inputs [][]sampler.Token) {
 	o.require(fieldInputs)
-	raw := o.take(fieldInputs)
-	if raw == nil || *o.err != nil {
+	if !o.has(fieldInputs) || *o.err != nil {
 		return nil
 	}
 	model := m.Engine.Model()
-	texts := func(list ...string) [][]sampler.Token {
-		for i, text := range list {
-			tokens, err := model.Tokenize([]llama.Part{{Text: text}}, true)
-			if err == nil && text == "" {
-				err = errors.New("it is empty")
-			}
-			if err != nil {
-				o.failAt(o.item(fieldInputs, i), "cannot be tokenized: %v", err)
-				return nil
-			}
-			inputs = append(inputs, tokens)
+	texts, lists := o.textsOrTokens(fieldInputs)
+	for i, text := range texts {
+		tokens, err := model.Tokenize([]llama.Part{{Text: text}}, true)
+		if err == nil && text == "" {
+			err = errors.New("it is empty")
 		}
-		return inputs
-	}
-	if typeOf(raw) == isString {
-		return texts(o.text(fieldInputs))
-	}
-	items := o.array(fieldInputs)
-	if len(items) == 0 {
-		o.failValue(fieldInputs, "must not be empty")
-		return nil
-	}
-	switch first := typeOf(items[0]); {
-	case first == isString:
-		return texts(o.strings(fieldInputs)...)
-	case first != isArray:
-		return [][]sampler.Token{o.tokens(model, o.param(fieldInputs), items)}
-	}
-	for i, item := range items {
-		var list []json.RawMessage
-		if json.Unmarshal(item, &list) != nil {
-			o.failType(o.item(fieldInputs, i), "an array of token ids", item)
+		if err != nil {
+			o.failAt(o.item(fieldInputs, i), "cannot be tokenized: %v", err)
 			return nil
 		}
-		inputs = append(inputs, o.tokens(model, o.item(fieldInputs, i), list))
+		inputs = append(inputs, tokens)
+	}
+	for _, l := range lists {
+		inputs = append(inputs, o.tokens(model, l.param, l.ids))
 	}
 	return inputs
 }

@@ -43,13 +43,15 @@ type errorFields struct {
 }
 
 func (e *apiError) fields() errorFields {
-	null := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
+	return errorFields{e.message, e.kind, orNull(e.param), orNull(e.code)}
+}
+
+// orNull is null in JSON where s is empty.
+func orNull(s string) *string {
+	if s == "" {
+		return nil
 	}
-	return errorFields{e.message, e.kind, null(e.param), null(e.code)}
+	return &s
 }
 
 // MarshalJSON writes the body of an error answer and of an error event.

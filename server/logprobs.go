@@ -59,12 +59,18 @@ func (l *logprobs) candidate(t sampler.Token, logprob float64) chatCandidate {
 	piece := l.model.Piece(t)
 	c := chatCandidate{Token: validUTF8(piece), Logprob: max(logprob, lowest)}
 	if l.model.Kind(t) == llama.Normal {
-		c.Bytes = make([]int, len(piece))
-		for i, b := range piece {
-			c.Bytes[i] = int(b)
-		}
+		c.Bytes = numbers(piece)
 	}
 	return c
+}
+
+// numbers are bytes as JSON has them: encoding/json would make them base64.
+func numbers(piece []byte) []int {
+	list := make([]int, len(piece))
+	for i, b := range piece {
+		list[i] = int(b)
+	}
+	return list
 }
 
 // textLogprobs are those of a completion: four lists of equal length. The first token of a prompt has no probability: null.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"aim/internal/grammar"
+	"aim/internal/toolcall"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -89,8 +90,8 @@ type thoughts struct {
 // over takes a token and reports whether the text has come to a tag that ends them.
 func (t *thoughts) over(token sampler.Token) bool {
 	t.tail = append(t.tail, t.model.Piece(token)...)
-	for _, tag := range endsThought {
-		if bytes.Contains(t.tail, []byte(tag)) {
+	for _, tags := range toolcall.ThoughtTags {
+		if bytes.Contains(t.tail, []byte(tags[1])) {
 			return true
 		}
 	}

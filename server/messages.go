@@ -58,7 +58,7 @@ func (s *Server) parseMessages(o *object) (*call, error) {
 
 // parseCount reads the same request to count the tokens of its prompt.
 func (s *Server) parseCount(o *object) (*call, error) {
-	m, err := s.model(o)
+	m, err := s.modelOf(o)
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +141,7 @@ func (o *object) schemaToolset() (t toolset) {
 
 func (o *object) anyChoice(t *toolset) {
 	o.require(fieldAnyType)
-	t.parallel = !o.boolean(fieldDisableParallel)
-	t.several = t.parallel && o.has(fieldDisableParallel)
+	t.allow(!o.boolean(fieldDisableParallel), o.has(fieldDisableParallel))
 	switch o.text(fieldAnyType) {
 	case "any":
 		t.choice.Mode = toolcall.Required
@@ -244,21 +243,7 @@ func (o *object) block(kind, role string, t *turns, h *history) {
 
 // textBlocks reads a string, or an array of blocks that are all text.
 func (o *object) textBlocks(f *field) string {
-	if typeOf(o.take(f)) == isString {
-		return o.text(f)
-	}
-	list := o.array(f)
-	lines := make([]string, len(list))
-	for i, raw := range list {
-		b := newObject(o.item(f, i), raw, o.err)
-		b.require(fieldTextBlockType)
-		if kind := b.text(fieldTextBlockType); kind != "text" && b.has(fieldTextBlockType) {
-			o.fail(invalid(b.path, codeContent, "%s is of type %q; only text is supported", b.path, clip(kind)))
-		}
-		b.require(fieldTextBlockText)
-		lines[i] = b.text(fieldTextBlockText)
-	}
-	return strings.Join(lines, "\n")
+	return o.textParts(f, fieldTextBlockType, map[string]*field{"text": fieldTextBlockText})
 }
 
 // ofMessages says that errors of a path have Anthropic's shape.

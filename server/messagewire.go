@@ -125,9 +125,6 @@ func (a *answer) messageStop() stopped {
 	return stopped{Reason: &reason}
 }
 
-// event is a chunk whose data has the type that it is named by.
-func (w *messageWire) event(name string, data any) chunk { return chunk{name, data} }
-
 // eventType is all that some events have.
 type eventType struct {
 	Type string `json:"type"`
@@ -140,12 +137,12 @@ type messageStart struct {
 
 func (w *messageWire) open(int, extra) []chunk {
 	const name = "message_start"
-	return []chunk{w.event(name, messageStart{name, message{messageHead: w.head, Content: []any{}, Usage: messageUsage{Input: w.prompt}}})}
+	return []chunk{{name, messageStart{name, message{messageHead: w.head, Content: []any{}, Usage: messageUsage{Input: w.prompt}}}}}
 }
 
 // ping implements [pinger].
 func (w *messageWire) ping() chunk {
-	return w.event("ping", eventType{"ping"})
+	return chunk{"ping", eventType{"ping"}}
 }
 
 type blockEvent struct {
@@ -165,7 +162,7 @@ func (w *messageWire) last() *contentBlock {
 // change tells of more of the open block.
 func (w *messageWire) change(kind, name, text string) chunk {
 	const event = "content_block_delta"
-	return w.event(event, blockEvent{Type: event, Index: len(w.blocks) - 1, Delta: map[string]string{"type": kind, name: text}})
+	return chunk{event, blockEvent{Type: event, Index: len(w.blocks) - 1, Delta: map[string]string{"type": kind, name: text}}}
 }
 
 // begin opens a block, after it has closed the one before.
@@ -173,7 +170,7 @@ func (w *messageWire) begin(b *contentBlock) []chunk {
 	const name = "content_block_start"
 	list := w.close()
 	w.blocks, w.running = append(w.blocks, b), true
-	return append(list, w.event(name, blockEvent{Type: name, Index: len(w.blocks) - 1, Block: b.encoded("")}))
+	return append(list, chunk{name, blockEvent{Type: name, Index: len(w.blocks) - 1, Block: b.encoded("")}})
 }
 
 // close ends the open block, if there is one.
@@ -187,7 +184,7 @@ func (w *messageWire) close() (list []chunk) {
 		list = append(list, w.change("signature_delta", "signature", unsigned))
 	}
 	w.running = false
-	return append(list, w.event(name, blockEvent{Type: name, Index: len(w.blocks) - 1}))
+	return append(list, chunk{name, blockEvent{Type: name, Index: len(w.blocks) - 1}})
 }
 
 func (w *messageWire) delta(_ int, p piece, _ extra) []chunk { return w.add(p) }
@@ -243,14 +240,14 @@ func (w *messageWire) usage(a *answer) messageUsage {
 func (w *messageWire) end(answers []*answer, x extra) []chunk {
 	const name, last = "message_delta", "message_stop"
 	return []chunk{
-		w.event(name, messageDelta{name, answers[0].messageStop(), w.usage(answers[0]), x.Timings, x.Aim}),
-		w.event(last, eventType{last}),
+		{name, messageDelta{name, answers[0].messageStop(), w.usage(answers[0]), x.Timings, x.Aim}},
+		{last, eventType{last}},
 	}
 }
 
 func (w *messageWire) fail(e *apiError) []chunk {
 	_, failure := e.asMessages("")
-	return []chunk{w.event("error", failure)}
+	return []chunk{{"error", failure}}
 }
 
 func (w *messageWire) whole(answers []*answer, x extra) any {

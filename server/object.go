@@ -50,7 +50,7 @@ func newObject(path string, raw json.RawMessage, err *error) *object {
 // find returns a field under the first of its names that is there and not null.
 func (o *object) find(f *field) (name string, raw json.RawMessage) {
 	for _, name := range f.names() {
-		if raw := o.fields[name]; kindOf(raw) != "null" && raw != nil {
+		if raw := o.fields[name]; typeOf(raw) != 0 {
 			return name, raw
 		}
 	}
@@ -334,26 +334,23 @@ func kindOf(raw json.RawMessage) string {
 		return fmt.Sprintf("the integer %d", n)
 	case t&isNumber != 0:
 		return "the number " + clip(string(raw))
-	case t != 0:
-		return strings.Join(describe(t), "")
 	case len(raw) == 0:
 		return "nothing"
+	default:
+		for _, n := range typeNames {
+			if t == n.is {
+				return n.article
+			}
+		}
 	}
 	return "null"
 }
 
-func describe(t types) (list []string) {
-	for _, n := range typeNames {
-		if t&n.is != 0 {
-			list = append(list, n.article)
-		}
-	}
-	return list
-}
-
 // clip shortens what a client sent for an error message.
-func clip(s string) string {
-	const most = 100
+func clip(s string) string { return clipTo(100, s) }
+
+// clipTo is s, or its first bytes where it has more than most.
+func clipTo(most int, s string) string {
 	if len(s) <= most {
 		return s
 	}

@@ -30,13 +30,20 @@ type propsModality struct {
 	Audio  bool `json:"audio"`
 }
 
-// showProps serves GET /props, of the model in ?model= or the first one.
-func (s *Server) showProps(c *gin.Context) {
-	m, err := s.inQuery(c)
-	if err != nil {
-		s.fail(c, err)
-		return
+// about serves a request without a body: tell answers it for the model in ?model= or the first one.
+func (s *Server) about(tell func(*gin.Context, *served)) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		m, err := s.model(c.Query("model"))
+		if err != nil {
+			s.fail(c, err)
+			return
+		}
+		tell(c, m)
 	}
+}
+
+// showProps serves GET /props.
+func (s *Server) showProps(c *gin.Context, m *served) {
 	size := m.Engine.Config()
 	p := props{
 		Model: m.ID, File: m.Facts.File, Build: s.build, Slots: size.Slots, Defaults: propsDefaults{size.Context, map[string]any{}},
@@ -63,22 +70,11 @@ type tokenizerInfo struct {
 	Max          int     `json:"model_max_length"`
 }
 
-// showTokenizer serves GET /tokenizer_info of the model in ?model= or the first one.
-func (s *Server) showTokenizer(c *gin.Context) {
-	m, err := s.inQuery(c)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	spelled := func(text string) *string {
-		if text == "" {
-			return nil
-		}
-		return &text
-	}
-	info := tokenizerInfo{spelled(m.BOS), spelled(m.EOS), nil, m.Engine.Config().Context}
+// showTokenizer serves GET /tokenizer_info.
+func (s *Server) showTokenizer(c *gin.Context, m *served) {
+	info := tokenizerInfo{orNull(m.BOS), orNull(m.EOS), nil, m.Engine.Config().Context}
 	if m.Template != nil {
-		info.ChatTemplate = spelled(m.Template.Source())
+		info.ChatTemplate = orNull(m.Template.Source())
 	}
 	writeJSON(c, http.StatusOK, info)
 }
@@ -94,13 +90,8 @@ type slotInfo struct {
 	Decoded int `json:"n_decoded"`
 }
 
-// showSlots serves GET /slots of the model in ?model= or the first one. With ?fail_on_no_slot=1 it is 503 where all are taken.
-func (s *Server) showSlots(c *gin.Context) {
-	m, err := s.inQuery(c)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
+// showSlots serves GET /slots. With ?fail_on_no_slot=1 it is 503 where all are taken.
+func (s *Server) showSlots(c *gin.Context, m *served) {
 	list, free := []slotInfo{}, false
 	for i, slot := range m.Engine.Slots() {
 		list = append(list, slotInfo{i, m.Engine.Config().Context, slot.Busy, slot.Prompt, slot.Cached, slot.Completion})
@@ -113,12 +104,4 @@ func (s *Server) showSlots(c *gin.Context) {
 		return
 	}
 	writeJSON(c, http.StatusOK, list)
-}
-
-// inQuery is the model that a request without a body names.
-func (s *Server) inQuery(c *gin.Context) (*served, error) {
-	if id := c.Query("model"); id != "" || len(s.models) == 0 {
-		return s.find(id)
-	}
-	return s.models[0], nil
 }

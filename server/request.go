@@ -86,7 +86,7 @@ func (s *Server) common(o *object) (*call, error) {
 
 // basics reads the fields that all endpoints have, for one choice.
 func (s *Server) basics(o *object) (*call, error) {
-	m, err := s.model(o)
+	m, err := s.modelOf(o)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +100,17 @@ func (s *Server) basics(o *object) (*call, error) {
 	return c, *o.err
 }
 
-// model finds the model a request names; without a name it is the first one.
-func (s *Server) model(o *object) (*served, error) {
+// modelOf finds the model a request names.
+func (s *Server) modelOf(o *object) (*served, error) {
 	id := o.text(fieldModel)
 	if *o.err != nil {
 		return nil, *o.err
 	}
+	return s.model(id)
+}
+
+// model finds a model by its name; without one it is the first.
+func (s *Server) model(id string) (*served, error) {
 	if id == "" && len(s.models) > 0 {
 		return s.models[0], nil
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -125,8 +124,7 @@ type definedFunction struct {
 
 // flatToolset reads tools that are functions without an object of their own, and which of them to call.
 func (o *object) flatToolset() (t toolset) {
-	t.parallel = o.boolean(fieldParallel)
-	t.several = t.parallel && o.has(fieldParallel)
+	t.allow(o.boolean(fieldParallel), o.has(fieldParallel))
 	o.eachTool(&t, fieldFlatTools, ".name", func(tool *object, _ json.RawMessage) (toolcall.Tool, json.RawMessage) {
 		tool.require(fieldFlatType)
 		tool.ownTool(fieldFlatType, "function")
@@ -269,30 +267,12 @@ func (o *object) inputItem(t *turns, h *history) {
 	}
 }
 
-// inputText reads a string, or an array of parts that are all text.
+// inputText reads the text of an item.
 func (o *object) inputText(f *field) string {
-	if typeOf(o.take(f)) == isString {
-		return o.text(f)
-	}
-	parts := o.array(f)
-	lines := make([]string, len(parts))
-	for i, raw := range parts {
-		p := newObject(o.item(f, i), raw, o.err)
-		p.require(fieldInputType)
-		kind, text := p.text(fieldInputType), fieldInputText
-		switch kind {
-		case "refusal":
-			text = fieldInputRefusal
-		case "input_text", "output_text", "reasoning_text", "summary_text", "text":
-		default:
-			if p.has(fieldInputType) {
-				o.fail(invalid(p.path, codeContent, "%s is of type %q; only text is supported", p.path, clip(kind)))
-			}
-		}
-		p.require(text)
-		lines[i] = p.text(text)
-	}
-	return strings.Join(lines, "\n")
+	return o.textParts(f, fieldInputType, map[string]*field{
+		"input_text": fieldInputText, "output_text": fieldInputText, "reasoning_text": fieldInputText, "summary_text": fieldInputText,
+		"text": fieldInputText, "refusal": fieldInputRefusal,
+	})
 }
 
 // responseEcho is what an answer repeats of its request.

@@ -76,9 +76,9 @@ func (s *Server) routes() []route {
 		{method: http.MethodGet, path: "/v1/models", handle: s.listModels, doc: "Lists the models.", answer: modelList{}},
 		// Names contain slashes.
 		{method: http.MethodGet, path: "/v1/models/*id", handle: s.getModel, doc: "Describes a model.", answer: modelInfo{}},
-		{method: http.MethodGet, path: "/props", handle: s.showProps, doc: "Says what the server can do and with which template.", answer: props{}},
-		{method: http.MethodGet, path: "/tokenizer_info", handle: s.showTokenizer, doc: "Says what evaluation harnesses ask of a tokenizer.", answer: tokenizerInfo{}},
-		{method: http.MethodGet, path: "/slots", handle: s.showSlots, doc: "Says which slots are at work, not on what.", answer: []slotInfo{}},
+		{method: http.MethodGet, path: "/props", handle: s.about(s.showProps), doc: "Says what the server can do and with which template.", answer: props{}},
+		{method: http.MethodGet, path: "/tokenizer_info", handle: s.about(s.showTokenizer), doc: "Says what evaluation harnesses ask of a tokenizer.", answer: tokenizerInfo{}},
+		{method: http.MethodGet, path: "/slots", handle: s.about(s.showSlots), doc: "Says which slots are at work, not on what.", answer: []slotInfo{}},
 		{method: http.MethodGet, path: "/health", handle: s.health, always: true, doc: "Says whether new requests are taken.", answer: health{}},
 		{method: http.MethodHead, path: "/health", handle: s.health, always: true, doc: "The same, by its status."},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},

@@ -22,6 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"aim/internal/chat"
+	"aim/internal/toolcall"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -110,6 +111,9 @@ type served struct {
 	breakers    breakers
 	// words are those of the engine, for grammars.
 	words *vocabularies
+	// format is how the template's model spells calls, and thoughtful says that it may think before it answers.
+	format     toolcall.Format
+	thoughtful bool
 	// vectors has the places of requests for vectors, as many as answers have.
 	vectors gate
 }
@@ -144,7 +148,9 @@ func New(cfg Config) *Server {
 		}
 		size := m.Engine.Config()
 		places := size.Slots + size.Queue
-		s.models = append(s.models, &served{Model: m, fingerprint: fingerprint(m), words: words[m.Engine], vectors: gate{free: places}})
+		one := &served{Model: m, fingerprint: fingerprint(m), words: words[m.Engine], vectors: gate{free: places}}
+		one.format, one.thoughtful = speech(m.Template)
+		s.models = append(s.models, one)
 		s.gates[m.Engine] = &gate{free: places}
 	}
 	return s

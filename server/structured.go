@@ -149,17 +149,11 @@ func schemaFailure(param string, err error) *apiError {
 	if errors.Is(err, errNoConverter) {
 		return invalid(param, codeUnsupported, "%s is not supported: %v", param, err)
 	}
-	return invalid(param, "invalid_schema", "%s is no schema that can be used: %s", param, clipLong(err.Error()))
+	return invalid(param, "invalid_schema", "%s is no schema that can be used: %s", param, clipTo(mostSaid, err.Error()))
 }
 
-// clipLong shortens what another package says about a client's input.
-func clipLong(s string) string {
-	const most = 500
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+// mostSaid bounds what another package says about a client's input, in bytes.
+const mostSaid = 500
 
 // alternatives is a grammar of the given texts, "" of none.
 func alternatives(texts []string) string {
@@ -199,7 +193,7 @@ func (c *call) constrain(f form) error {
 	}
 	g, err := grammar.Parse(f.gbnf)
 	if err != nil {
-		return invalid(f.param, "invalid_grammar", "%s is no grammar that can be used: %s", f.param, clipLong(err.Error()))
+		return invalid(f.param, "invalid_grammar", "%s is no grammar that can be used: %s", f.param, clipTo(mostSaid, err.Error()))
 	}
 	c.grammar = g
 	return nil

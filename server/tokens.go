@@ -2,8 +2,8 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
@@ -30,7 +30,7 @@ func (s *Server) tokenize(c *gin.Context) { s.answer(c, s.parseTokenize) }
 
 // parseTokenize reads a request for tokens, and answers it.
 func (s *Server) parseTokenize(o *object) (any, error) {
-	m, err := s.model(o)
+	m, err := s.modelOf(o)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +78,7 @@ func spelling(piece []byte) any {
 	if utf8.Valid(piece) {
 		return string(piece)
 	}
-	list := make([]int, len(piece))
-	for i, b := range piece {
-		list[i] = int(b)
-	}
-	return list
+	return numbers(piece)
 }
 
 // detokenized answers POST /detokenize, under the names of llama-server and of vLLM.
@@ -94,7 +90,7 @@ type detokenized struct {
 // detokenize serves POST /detokenize.
 func (s *Server) detokenize(c *gin.Context) {
 	s.answer(c, func(o *object) (any, error) {
-		m, err := s.model(o)
+		m, err := s.modelOf(o)
 		if err != nil {
 			return nil, err
 		}
@@ -107,15 +103,49 @@ func (s *Server) detokenize(c *gin.Context) {
 		for _, t := range tokens {
 			text = append(text, m.Engine.Model().Piece(t)...)
 		}
-		return detokenized{validUTF8(text), validUTF8(text)}, nil
+		valid := validUTF8(text)
+		return detokenized{valid, valid}, nil
 	})
+}
+
+// tokenList is a list of token ids at param, a full name.
+type tokenList struct {
+	param string
+	ids   []json.RawMessage
+}
+
+// textsOrTokens reads a field that is a text or texts, or a list of token ids or several.
+func (o *object) textsOrTokens(f *field) (texts []string, lists []tokenList) {
+	if typeOf(o.take(f)) == isString {
+		return o.strings(f), nil
+	}
+	items := o.array(f)
+	if len(items) == 0 {
+		o.failValue(f, "must not be empty")
+		return nil, nil
+	}
+	switch first := typeOf(items[0]); {
+	case first == isString:
+		return o.strings(f), nil
+	case first != isArray:
+		return nil, []tokenList{{o.param(f), items}}
+	}
+	for i, item := range items {
+		l := tokenList{param: o.item(f, i)}
+		if json.Unmarshal(item, &l.ids) != nil {
+			o.failType(l.param, "an array of token ids", item)
+			return nil, nil
+		}
+		lists = append(lists, l)
+	}
+	return nil, lists
 }
 
 // tokens reads ids of the model's tokens.
 func (o *object) tokens(m llama.Model, param string, list []json.RawMessage) []sampler.Token {
 	tokens := make([]sampler.Token, len(list))
 	for i, raw := range list {
-		item := param + "[" + strconv.Itoa(i) + "]"
+		item := fmt.Sprintf("%s[%d]", param, i)
 		if tokens[i] = o.token(item, raw); int(tokens[i]) >= m.Vocab() {
 			o.failAt(item, "is %d, must be a token in [0, %d]", tokens[i], m.Vocab()-1)
 		}

@@ -33,14 +33,16 @@ var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
 
 // toolset reads tools, and which of them to call.
 func (o *object) toolset() (t toolset) {
-	t.parallel = o.boolean(fieldParallel)
-	t.several = t.parallel && o.has(fieldParallel)
+	t.allow(o.boolean(fieldParallel), o.has(fieldParallel))
 	o.eachTool(&t, fieldTools, ".function.name", func(tool *object, raw json.RawMessage) (toolcall.Tool, json.RawMessage) {
 		return tool.tool(), raw
 	})
 	o.toolChoice(&t)
 	return t.used()
 }
+
+// allow says whether an answer may have several calls, and whether it is the request that says so.
+func (t *toolset) allow(parallel, said bool) { t.parallel, t.several = parallel, parallel && said }
 
 // more says that an answer may have more than one call. Where a call is forced the request must say so: a small model that must
 // call, and may go on to, seldom ends.

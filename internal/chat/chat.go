@@ -120,17 +120,12 @@ func (t *Template) Source() string { return t.source }
 func (t *Template) KnowsTools() bool { return t.knowsTools }
 
 // OpensThinking reports whether a prompt ends inside of an open think tag, so that the answer begins with reasoning.
-func (t *Template) OpensThinking(parts []llama.Part) bool {
-	var b strings.Builder
-	for _, p := range parts {
-		b.WriteString(p.Text)
-	}
-	text := b.String()
-	at := strings.LastIndex(text, "<think>")
+func (t *Template) OpensThinking(prompt string) bool {
+	at := strings.LastIndex(prompt, "<think>")
 	if at < 0 {
 		return false
 	}
-	rest := text[at+len("<think>"):]
+	rest := prompt[at+len("<think>"):]
 	// A special token behind it ends the turn in which the tag was opened.
 	return !strings.Contains(rest, "</think>") && !t.guard.spells(rest)
 }

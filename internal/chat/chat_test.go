@@ -396,7 +396,7 @@ func TestOpensThinking(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return tmpl.OpensThinking(parts)
+		return tmpl.OpensThinking(joined(parts))
 	}
 	if !ask("true", "q") || ask("false", "q") || ask("false", "<think>") {
 		t.Error("OpensThinking does not tell prompts apart")

@@ -619,33 +619,31 @@ func (p *parser) primary(withNamespace bool) expr {
 
 func (p *parser) list() expr {
 	l := &listExpr{}
-	for !p.is("]") {
-		if len(l.items) > 0 {
+	p.items("]", func() { l.items = append(l.items, p.expression(true)) })
+	return l
+}
+
+// items reads items up to the closing token, with commas between them and perhaps one at the end.
+func (p *parser) items(closing kind, read func()) {
+	for first := true; !p.is(closing); first = false {
+		if !first {
 			p.expect(",")
-			if p.is("]") {
+			if p.is(closing) {
 				break
 			}
 		}
-		l.items = append(l.items, p.expression(true))
+		read()
 	}
-	p.expect("]")
-	return l
+	p.expect(closing)
 }
 
 func (p *parser) dict() expr {
 	d := &dictExpr{}
-	for !p.is("}") {
-		if len(d.keys) > 0 {
-			p.expect(",")
-			if p.is("}") {
-				break
-			}
-		}
+	p.items("}", func() {
 		d.keys = append(d.keys, p.expression(true))
 		p.expect(":")
 		d.values = append(d.values, p.expression(true))
-	}
-	p.expect("}")
+	})
 	return d
 }
 
@@ -730,20 +728,12 @@ func (p *parser) subscribed() expr {
 
 func (p *parser) arguments() (a arguments) {
 	p.expect("(")
-	first := true
 	ensure := func(ok bool) {
 		if !ok {
 			p.fail("invalid syntax for function call expression")
 		}
 	}
-	for !p.is(")") {
-		if !first {
-			p.expect(",")
-			if p.is(")") {
-				break
-			}
-		}
-		first = false
+	p.items(")", func() {
 		switch {
 		case p.skip("*"):
 			ensure(a.star == nil && a.starstar == nil)
@@ -760,8 +750,7 @@ func (p *parser) arguments() (a arguments) {
 			ensure(a.star == nil && a.starstar == nil && len(a.named) == 0)
 			a.args = append(a.args, p.expression(true))
 		}
-	}
-	p.expect(")")
+	})
 	return a
 }
 

@@ -243,15 +243,19 @@ func functionaryStart() []opener {
 	}
 }
 
-// thoughts are the pairs of tags around thoughts.
-var thoughts = [][2]string{
+// ThoughtTags are the pairs of tags that models of several families put around thoughts.
+var ThoughtTags = [][2]string{
 	{"<think>", "</think>"},
 	{"[THINK]", "[/THINK]"},
 	{"<seed:think>", "</seed:think>"},
 	{"<|START_THINKING|>", "<|END_THINKING|>"},
+}
+
+// thoughts are the pairs of texts around thoughts: tags, or sentences.
+var thoughts = slices.Concat(ThoughtTags, [][2]string{
 	{"Here is my thought process:", "Here is my response:"},
 	{"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"},
-}
+})
 
 func thoughtOpeners(f Format) []opener {
 	if f == Harmony {
