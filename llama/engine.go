@@ -24,10 +24,23 @@ type Config struct {
 	Context int
 	// Batch is the most rows of one decode, at least Slots; default 512.
 	Batch int
-	// Chunk is the most prompt rows of a decode that also carries running answers; default 64.
+	// Pause is how long prompts may hold up running answers, in each decode: from it follows how many prompt rows a decode carries
+	// beside answers. Default 200 ms.
+	Pause time.Duration
+	// Chunk fixes the most prompt rows of a decode that also carries running answers; 0 lets Pause decide.
 	Chunk int
+	// Parked is the number of slots beyond Slots that only hold prefixes of former prompts. They pay where a driver keeps all slots in
+	// one buffer, where they cost nothing; default 0. The prefixes of ended answers stay in free slots in any case.
+	Parked int
+	// NoCache computes each prompt anew.
+	NoCache bool
+	// CacheBytes is how much memory prefixes may take that had to leave their slots, where the driver is a [Keeper]; negative for none.
+	// Default half of what the KV cache takes, at least 64 MiB.
+	CacheBytes int64
 	// Queue is the number of requests that may wait for a slot; default 0.
 	Queue int
+	// Export, when set, is called at the end of Run with the prefixes that the cache holds; see [Engine.Import].
+	Export func(iter.Seq[Cached])
 	// ScoreRows is how many rows of logits a decode may have for [Request.ScorePrompt]; default as many as 64 MiB hold. A
 	// driver may keep as much memory as the largest decode took.
 	ScoreRows int
@@ -45,7 +58,9 @@ func (c Config) withDefaults(vocab int) Config {
 	set(&c.Slots, 1)
 	set(&c.Context, 4096)
 	set(&c.Batch, 512)
-	set(&c.Chunk, 64)
+	if c.Pause == 0 {
+		c.Pause = 200 * time.Millisecond
+	}
 	set(&c.ScoreRows, max(1, scoreBytes/(4*max(vocab, 1))))
 	return c
 }
@@ -72,6 +87,7 @@ type Engine struct {
 
 	busy                                    atomic.Int64
 	decodes, promptTokens, completionTokens atomic.Uint64
+	cacheStats                              atomic.Pointer[CacheStats]
 	counters                                counters
 	slots                                   slots
 }
@@ -82,6 +98,11 @@ type loop struct {
 	sched *scheduler
 	steps []step
 	views [][]float32
+
+	cache  cache
+	keeper Keeper // nil where dec is none
+	sized  bool   // whether cache.most is known
+	pace   pace
 }
 
 // answer is the engine's half of a sequence: how its tokens are chosen, assembled and handed over.
@@ -118,7 +139,7 @@ type step struct {
 func New(m Model, d Decoder, cfg Config) *Engine {
 	cfg = cfg.withDefaults(m.Vocab())
 	control, ends := ControlTokens(m)
-	return &Engine{
+	e := &Engine{
 		control:  control,
 		ends:     ends,
 		model:    m,
@@ -126,9 +147,23 @@ func New(m Model, d Decoder, cfg Config) *Engine {
 		cfg:      cfg,
 		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
 		done:     make(chan struct{}),
-		loop:     loop{dec: d, sched: newScheduler(cfg)},
-		slots:    slots{list: make([]SlotStats, cfg.Slots)},
+		loop:     newLoop(d, cfg),
+		slots:    slots{list: make([]SlotStats, cfg.Slots+cfg.Parked)},
 	}
+	e.loop.sched.place = e.loop.place
+	e.cacheStats.Store(&CacheStats{})
+	return e
+}
+
+func newLoop(d Decoder, cfg Config) loop {
+	l := loop{dec: d, sched: newScheduler(cfg), cache: newCache(cfg.Slots+cfg.Parked, cfg)}
+	if keeper, ok := d.(Keeper); ok && cfg.CacheBytes >= 0 {
+		l.keeper = keeper
+		if cfg.CacheBytes == 0 {
+			l.cache.most = cacheFloor
+		}
+	}
+	return l
 }
 
 // Model returns the model.
@@ -144,8 +179,10 @@ func (e *Engine) Config() Config { return e.cfg }
 type Stats struct {
 	// Slots, Busy and Queued count sequences, twins included.
 	Slots, Busy, Queued int
-	// Decodes, PromptTokens and CompletionTokens count since the start.
+	// Decodes, PromptTokens and CompletionTokens count since the start; prompt tokens that came from the cache are not among them.
 	Decodes, PromptTokens, CompletionTokens uint64
+	// Cache is what the prefix cache did.
+	Cache CacheStats
 }
 
 // Stats returns the current figures without waiting for a decode.
@@ -158,6 +195,7 @@ func (e *Engine) Stats() Stats {
 		Decodes:          e.decodes.Load(),
 		PromptTokens:     e.promptTokens.Load(),
 		CompletionTokens: e.completionTokens.Load(),
+		Cache:            *e.cacheStats.Load(),
 	}
 }
 
@@ -268,6 +306,9 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	seq := &sequence{
 		tokens: append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
 		twins:  newTwins(&r, room),
+		awaits: true,
+		domain: r.CacheDomain,
+		group:  r.Group,
 		answer: &answer{
 			control: r.ShowControl,
 			scores:  scores,
@@ -318,8 +359,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		e.reap()
 		e.loop.sched.admit()
+		e.settle()
+		e.closeHole()
 		e.count()
-		e.share()
 		e.step()
 	}
 }
@@ -365,15 +407,20 @@ func (e *Engine) reap() {
 
 // step decodes once, chooses a token for every sequence that got a row of logits, and hands the outcome over.
 func (e *Engine) step() {
+	if e.cfg.Chunk == 0 {
+		e.loop.sched.chunk = e.loop.pace.chunk(e.cfg.Pause, e.cfg.Batch)
+	}
 	rows, outs := e.loop.sched.plan()
 	if len(rows) == 0 {
 		return
 	}
 	e.begin()
+	start := time.Now()
 	if err := e.decode(rows); err != nil {
 		e.failed(err)
 		return
 	}
+	e.loop.pace.observe(len(rows)-e.loop.sched.stepped, e.loop.sched.stepped, time.Since(start))
 	e.loop.sched.commit()
 	e.decodes.Add(1)
 	e.promptTokens.Add(uint64(len(rows) - e.loop.sched.stepped))
@@ -411,18 +458,23 @@ func (e *Engine) decode(rows []Row) (err error) {
 	return e.loop.dec.Decode(rows)
 }
 
-// failed answers a failed decode. A full cache costs its youngest sequence the slot for a while; anything else ends the
-// sequences of that batch, and only those.
+// failed answers a failed decode. A full cache costs an idle prefix its place, or the youngest sequence its slot for a while; anything
+// else ends the sequences of that batch, and only those.
 func (e *Engine) failed(err error) {
 	s := e.loop.sched
 	if errors.Is(err, ErrCacheFull) {
-		if seq, _ := s.preempt(); seq != nil {
-			e.forget(s.freed)
+		if e.evict() {
+			return
+		}
+		if seq := s.youngest(); seq != nil {
+			e.putAside(seq)
+			s.preempt()
 			return
 		}
 	}
 	slog.Error("decode failed", "error", err, "rows", len(s.rows))
 	for _, seq := range s.planned() {
+		e.spoil(seq)
 		e.drop(seq)
 		seq.box.put(Delta{}, &DecodeError{err})
 	}
@@ -512,10 +564,10 @@ func (e *Engine) deliver(st *step) {
 	}
 }
 
-// drop takes a sequence out and frees its place.
+// drop takes a sequence out and frees its place. What it has computed stays in the KV cache for those who begin alike.
 func (e *Engine) drop(seq *sequence) {
+	e.park(seq)
 	e.loop.sched.remove(seq)
-	e.forget(e.loop.sched.freed)
 	e.admitted.Add(-int64(seq.width()))
 	e.counters.update(seq.answer)
 	e.count()
@@ -551,12 +603,19 @@ func (e *Engine) end() {
 		e.drop(seq)
 		seq.box.put(Delta{}, ErrClosed)
 	}
+	if e.cfg.Export != nil {
+		e.cfg.Export(e.cached)
+	}
+	e.release()
 }
 
 // count publishes which sequences run, for Stats and Slots.
 func (e *Engine) count() {
 	e.busy.Store(int64(width(e.loop.sched.running)))
-	e.slots.publish(e.loop.sched.running)
+	e.slots.publish(e.loop.sched.running, e.loop.cache.held)
+	if now := e.loop.cache.statistics(); now != *e.cacheStats.Load() {
+		e.cacheStats.Store(&now)
+	}
 }
 
 // recovered turns a panic of the calling function into an error.

@@ -66,11 +66,26 @@ type Decoder interface {
 	// the next Decode, and the caller may overwrite it. It is nil where rows[i] did not ask for logits.
 	Logits(i int) []float32
 	// Forget removes the positions from .. of a sequence. From 0 it never fails; otherwise it may fail with
-	// [ErrUnsupported], and the sequence is then unchanged.
+	// [ErrUnsupported] or [ErrOverwritten], and the sequence is then unchanged.
 	Forget(seq, from int) error
-	// Share makes the positions 0 .. upTo-1 of src also those of dst, which must be empty. It may fail with
-	// [ErrUnsupported].
+	// Share makes the positions 0 .. upTo-1 of src also those of dst, which must be empty. It may fail as Forget may; dst is then still
+	// empty.
 	Share(src, dst, upTo int) error
+}
+
+// Keeper is a Decoder that can put sequences aside, outside the KV cache.
+type Keeper interface {
+	// Save returns what the cache holds of a sequence. The sequence stays as it is.
+	Save(seq int) (State, error)
+	// Restore brings what Save returned, of any sequence, into a sequence, which must be empty. It may fail with [ErrCacheFull]; the
+	// sequence is empty then.
+	Restore(seq int, state []byte) error
+}
+
+// State is a sequence that was put aside. Its memory is freed by Free, after which it must not be used.
+type State interface {
+	Bytes() []byte
+	Free()
 }
 
 // SchemaConverter is a Model that can turn a JSON schema into a grammar in GBNF.
@@ -115,6 +130,10 @@ type Request struct {
 	// Forced is what the answer begins with, whatever the sampler would choose: to see what the model makes of it. The
 	// sampler runs all the same, so that its log-probabilities and its observer describe these tokens, but draws nothing.
 	Forced []sampler.Token
+	// CacheDomain separates caches: a prompt takes over the beginnings of other prompts only within its domain.
+	CacheDomain string
+	// Group is whom the request belongs to, such as an API key: when requests wait for slots, groups take turns.
+	Group string
 	// Name is what the request's figures are counted under, such as the model that was asked for; see [Engine.Counters]. An
 	// engine keeps the figures of every name it has met.
 	Name string
@@ -198,6 +217,8 @@ var (
 var (
 	// ErrCacheFull: the KV cache has no room for the rows.
 	ErrCacheFull = errors.New("the KV cache is full")
+	// ErrOverwritten: the cache of a model with sliding windows does not go back so far any more.
+	ErrOverwritten = errors.New("the sliding window has passed")
 	// ErrUnsupported: this model's cache cannot do that.
 	ErrUnsupported = errors.New("not supported by this model")
 )

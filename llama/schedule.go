@@ -19,9 +19,12 @@ type sequence struct {
 
 	// twins are the same answer after other prompts; see twin.go. Twins have neither an answer nor twins of their own.
 	twins []*sequence
-	// share is the number of tokens at the start of a twin's prompt that it takes over from the cache of its sequence
-	// instead of computing them.
-	share int
+	// awaits says that it has yet to take over what is in the cache of its prompt; nothing of it is computed before.
+	awaits bool
+	// domain is that of the prefixes which it may take over, and group whom its work is charged to.
+	domain, group string
+	// resumed says that it was preempted: it goes first.
+	resumed bool
 	// idle says that the next token is chosen without the twin's row of logits.
 	idle bool
 
@@ -45,13 +48,23 @@ type output struct {
 // scheduler decides what the next decode carries. It has no goroutine, channel, clock or log: the engine turns each event
 // into a call.
 type scheduler struct {
+	// batch is the most rows of a decode, and chunk the most prompt rows of one with which an answer or another prompt waits.
 	batch, chunk int
 	// most is the number of rows of logits beyond which no prompt gets more of them in a decode than one.
 	most int
 
-	// free holds slot numbers in ascending order; waiting and running are in order of arrival.
+	// free holds slot numbers in ascending order, of which spare may be given away, and busy tells the others; waiting and running are
+	// in order of arrival.
 	free             []int
+	busy             []bool
+	spare            int
 	waiting, running []*sequence
+	// place picks one of the free slots by its index, nil the lowest.
+	place func(*sequence) int
+	// scattered says that holes between busy slots do not matter, and holeFor for how many plans there has been one.
+	scattered bool
+	holeFor   int
+	turns     turns
 	// full is set when the cache overflowed: nobody enters until somebody leaves.
 	full bool
 
@@ -66,8 +79,11 @@ type scheduler struct {
 }
 
 func newScheduler(cfg Config) *scheduler {
-	s := &scheduler{batch: cfg.Batch, chunk: cfg.Chunk, most: cfg.ScoreRows}
-	for slot := range cfg.Slots {
+	s := &scheduler{
+		batch: cfg.Batch, chunk: cfg.Chunk, most: cfg.ScoreRows, spare: cfg.Slots, scattered: cfg.Parked > 0,
+		busy: make([]bool, cfg.Slots+cfg.Parked),
+	}
+	for slot := range s.busy {
 		s.free = append(s.free, slot)
 	}
 	return s
@@ -82,20 +98,100 @@ func (s *scheduler) add(seq *sequence) {
 		lane.slot = -1
 	}
 	s.waiting = append(s.waiting, seq)
+	s.turns.arrive(seq.group, s.waiting, s.running)
 }
 
-// admit gives free slots, the lowest first, to those who wait longest. Drivers compute neighbouring slots together. Who
-// needs several gets all of them or none, and meanwhile nobody overtakes him.
+// admit gives free slots to those who wait, in turns between groups and in order of arrival within them. Who needs several gets all of
+// them or none, and meanwhile nobody overtakes him.
 func (s *scheduler) admit() {
-	for !s.full && len(s.waiting) > 0 && len(s.free) >= s.waiting[0].width() {
-		seq := s.waiting[0]
-		s.waiting = s.waiting[1:]
+	for !s.full && len(s.waiting) > 0 {
+		at := s.turns.next(s.waiting)
+		seq := s.waiting[at]
+		if s.spare < seq.width() {
+			return
+		}
+		s.waiting = slices.Delete(s.waiting, at, at+1)
 		for lane := range seq.lanes {
-			lane.slot = s.free[0]
-			s.free = s.free[1:]
+			s.occupy(lane, s.choose(lane))
 		}
 		s.running = append(s.running, seq)
 	}
+}
+
+// choose picks a free slot.
+func (s *scheduler) choose(lane *sequence) int {
+	if s.place == nil {
+		return s.free[0]
+	}
+	return s.free[s.place(lane)]
+}
+
+// occupy gives a free slot to a lane.
+func (s *scheduler) occupy(lane *sequence, slot int) {
+	at, _ := slices.BinarySearch(s.free, slot)
+	s.free = slices.Delete(s.free, at, at+1)
+	s.busy[slot] = true
+	s.spare--
+	lane.slot = slot
+}
+
+// release takes a lane's slot away.
+func (s *scheduler) release(lane *sequence) {
+	at, _ := slices.BinarySearch(s.free, lane.slot)
+	s.free = slices.Insert(s.free, at, lane.slot)
+	s.busy[lane.slot] = false
+	s.spare++
+	lane.slot = -1
+}
+
+// hole returns the lane with the highest slot and the lowest free slot below it, and counts for how many calls there has been one. The
+// lane is nil where nothing is to be gained, or where the lane has not begun.
+func (s *scheduler) hole() (top *sequence, to int) {
+	groups := 0
+	for slot, busy := range s.busy {
+		if busy && (slot == 0 || !s.busy[slot-1]) {
+			groups++
+		}
+	}
+	if s.scattered || groups < 2 {
+		s.holeFor = 0
+		return nil, -1
+	}
+	s.holeFor++
+	for _, seq := range s.running {
+		for lane := range seq.lanes {
+			if top == nil || lane.slot > top.slot {
+				top = lane
+			}
+		}
+	}
+	to = slices.Index(s.busy, true)
+	to += slices.Index(s.busy[to:], false)
+	if top.awaits || top.done == 0 {
+		return nil, -1
+	}
+	return top, to
+}
+
+// move gives a lane another slot.
+func (s *scheduler) move(lane *sequence, to int) {
+	s.release(lane)
+	s.occupy(lane, to)
+}
+
+// precedes says whether a lane belongs to the sequence at an index of those that run, before another lane of it, or to a sequence before it.
+func (s *scheduler) precedes(other, lane *sequence, at int) bool {
+	for _, seq := range s.running[:at+1] {
+		for l := range seq.lanes {
+			if l == lane {
+				return false
+			}
+			if l == other {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // remove takes a sequence out, wherever it is, and returns the slot it held, -1 without one; freed has those of its twins,
@@ -110,11 +206,12 @@ func (s *scheduler) remove(seq *sequence) int {
 // preempt sends the youngest running sequence back to wait, where nothing of it is lost but the time to compute it again,
 // and returns it with the slot it held. It returns nil where that would leave nobody running.
 func (s *scheduler) preempt() (*sequence, int) {
-	if len(s.running) < 2 {
+	seq := s.youngest()
+	if seq == nil {
 		return nil, -1
 	}
-	seq := s.running[len(s.running)-1]
 	s.running = s.running[:len(s.running)-1]
+	seq.resumed = true
 	s.waiting = append([]*sequence{seq}, s.waiting...)
 	s.full = true
 	for lane := range seq.lanes {
@@ -123,9 +220,18 @@ func (s *scheduler) preempt() (*sequence, int) {
 	return seq, s.vacate(seq)
 }
 
+// youngest is the running sequence that came last, nil if it is the only one.
+func (s *scheduler) youngest() *sequence {
+	if len(s.running) < 2 {
+		return nil
+	}
+	return s.running[len(s.running)-1]
+}
+
 // plan lays out the next decode: every running answer first, one row for each of its prompts, then prompts in order of
 // arrival. While answers run, prompts get at most chunk rows, so that a long prompt delays nobody's next token by more than
-// that. Prompts that are scored get rows of logits as long as there is room for them, and one in any case. The result is
+// that. Where none runs, the first prompt gets all the room, so that it is answered early; those after it get no more than what is left
+// of a chunk. Prompts that are scored get rows of logits as long as there is room for them, and one in any case. The result is
 // valid until the next call.
 func (s *scheduler) plan() ([]Row, []output) {
 	s.rows, s.outs, s.stepped = s.rows[:0], s.outs[:0], 0
@@ -143,9 +249,11 @@ func (s *scheduler) plan() ([]Row, []output) {
 	if len(s.rows) > 0 {
 		room = min(room, s.chunk)
 	}
+	entered := 0
 	for _, seq := range s.running {
 		if seq.next < len(seq.tokens) && room > 0 {
-			room -= s.enter(seq, room)
+			entered += s.enter(seq, room-entered)
+			room = min(room, max(s.chunk, entered))
 		}
 	}
 	return s.rows, s.outs
@@ -158,7 +266,7 @@ func (s *scheduler) enter(seq *sequence, room int) int {
 	s.outs = append(s.outs, output{seq: seq, row: -1})
 	out := &s.outs[len(s.outs)-1]
 	for lane := range seq.lanes {
-		if !lane.waitsFor(seq) {
+		if !lane.awaits {
 			s.take(lane, s.scorable(lane, min(lane.entry()-lane.next, room-(len(s.rows)-before))))
 		}
 		whole = whole && lane.next == len(lane.tokens)-1
@@ -227,6 +335,7 @@ func (s *scheduler) take(seq *sequence, n int) {
 func (s *scheduler) commit() {
 	for _, seq := range s.running {
 		for lane := range seq.lanes {
+			s.turns.charge(seq.group, lane.next-lane.done)
 			lane.done = lane.next
 		}
 	}
@@ -262,10 +371,8 @@ func (s *scheduler) vacate(seq *sequence) int {
 		if lane.slot < 0 {
 			continue
 		}
-		at, _ := slices.BinarySearch(s.free, lane.slot)
-		s.free = slices.Insert(s.free, at, lane.slot)
 		s.freed = append(s.freed, lane.slot)
-		lane.slot = -1
+		s.release(lane)
 	}
 	return slot
 }

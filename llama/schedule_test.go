@@ -44,8 +44,8 @@ func TestPlanIsFirstInFirstOut(t *testing.T) {
 	a, b, c := arrive(s, 60), arrive(s, 60), arrive(s, 60)
 	s.admit()
 	rows, outs := s.plan()
-	if got := share(rows, a, b, c); !slices.Equal(got, []int{60, 40, 0}) {
-		t.Errorf("rows %v: the oldest prompt goes first", got)
+	if got := share(rows, a, b, c); !slices.Equal(got, []int{60, 0, 0}) {
+		t.Errorf("rows %v: the oldest prompt goes first, and has no company beyond a chunk", got)
 	}
 	if len(outs) != 1 || outs[0].seq != a || outs[0].row != 59 || !rows[59].Logits || rows[58].Logits {
 		t.Errorf("outputs %v: only a finished prompt gets logits", outs)

@@ -9,7 +9,8 @@ import (
 type SlotStats struct {
 	// Busy says that an answer, or a twin of one, holds the slot.
 	Busy bool
-	// Cached counts the tokens in the KV cache, Prompt those of the answer's prompt and Completion those of the answer so far.
+	// Cached counts the tokens in the KV cache, also those that a former answer left there; Prompt those of the answer's prompt and
+	// Completion those of the answer so far.
 	Cached, Prompt, Completion int
 }
 
@@ -27,10 +28,15 @@ func (e *Engine) Slots() []SlotStats {
 }
 
 // publish replaces what is told about the slots.
-func (s *slots) publish(running []*sequence) {
+func (s *slots) publish(running []*sequence, held []*prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.list)
+	for slot, p := range held {
+		if p != nil && p.lane == nil {
+			s.list[slot].Cached = len(p.tokens)
+		}
+	}
 	for _, seq := range running {
 		for lane := range seq.lanes {
 			s.list[lane.slot] = SlotStats{true, lane.done, seq.usage.PromptTokens, seq.usage.CompletionTokens}

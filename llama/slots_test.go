@@ -38,7 +38,7 @@ func TestSlots(t *testing.T) {
 	if got := <-done; got.err != nil {
 		t.Fatal(got.err)
 	}
-	if got := e.Slots(); !slices.Equal(got, make([]llama.SlotStats, 3)) {
+	if got := e.Slots(); got[0].Busy || got[0].Prompt != 0 || got[0].Cached < len(prompt) || got[1] != (llama.SlotStats{}) {
 		t.Errorf("after the end: %+v", got)
 	}
 }

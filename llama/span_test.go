@@ -55,7 +55,7 @@ func TestSpanTakenAway(t *testing.T) {
 
 // Nothing is computed twice where a span is all to be taken away, unless an observer wants to see the whole prompt's rows.
 func TestSpanTakenAwayAlone(t *testing.T) {
-	e := start(t, llama.Config{Slots: 2, Context: 256}, llamatest.Options{})
+	e := start(t, llama.Config{Slots: 2, Context: 256, NoCache: true}, llamatest.Options{})
 	with, without := spanned(t, 1, -1)
 	count := func(r llama.Request) (n uint64, tokens []sampler.Token) {
 		before := e.Stats()
@@ -79,8 +79,15 @@ type watcher struct{ rows int }
 func (w *watcher) Observe([]float32)    { w.rows++ }
 func (w *watcher) Accept(sampler.Token) {}
 
-// noShare is a driver whose cache cannot be copied.
+// noShare is a driver whose cache cannot be copied, nor forgotten in part.
 type noShare struct{ llama.Decoder }
+
+func (n noShare) Forget(seq, from int) error {
+	if from > 0 {
+		return llama.ErrUnsupported
+	}
+	return n.Decoder.Forget(seq, 0)
+}
 
 func (noShare) Share(int, int, int) error { return llama.ErrUnsupported }
 

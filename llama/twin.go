@@ -1,9 +1,7 @@
 package llama
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 
 	"aim/sampler"
 )
@@ -14,19 +12,14 @@ import (
 // sampler does without a twin's row at a step, the twin is idle: its token is decoded, so that all slots stay in step and
 // go through the model in one pass, but the logits are not computed, a fifth of a small model's work.
 
-// minShare is the least number of common tokens for which a twin copies its sequence's cache. Computing fewer is as quick.
-const minShare = 16
-
 // newTwins returns the twins that the request's spans need.
 func newTwins(r *Request, room int) (twins []*sequence) {
 	for _, span := range r.Params.Spans {
 		twin := &sequence{
 			tokens: append(make([]sampler.Token, 0, len(span.Without)+min(room, 256)), span.Without...),
 			slot:   -1,
-		}
-		// The last token of each prompt is decoded anew, for its logits.
-		if n := common(r.Prompt, span.Without); n >= minShare {
-			twin.share = min(n, len(r.Prompt)-1, len(span.Without)-1)
+			awaits: true,
+			domain: r.CacheDomain,
 		}
 		twins = append(twins, twin)
 	}
@@ -87,11 +80,6 @@ func (seq *sequence) ready() bool {
 	return true
 }
 
-// waitsFor says that a twin has yet to take over the beginning of its prompt from the main sequence.
-func (seq *sequence) waitsFor(main *sequence) bool {
-	return seq != main && seq.done == 0 && seq.share > 0
-}
-
 // extend appends a token of the answer, for the twins, too.
 func (seq *sequence) extend(t sampler.Token) {
 	for lane := range seq.lanes {
@@ -105,33 +93,6 @@ func (seq *sequence) rouse() {
 	for i, twin := range seq.twins {
 		twin.idle = seq.answer != nil && !seq.sampler.Wants(i)
 	}
-}
-
-// share lets twins take over what their sequences have in the cache by now. Where the driver cannot do that, the twin
-// computes its prompt itself.
-func (e *Engine) share() {
-	for _, seq := range e.loop.sched.running {
-		for _, twin := range seq.twins {
-			if !twin.waitsFor(seq) || seq.done < twin.share {
-				continue
-			}
-			if err := e.copyCache(seq.slot, twin.slot, twin.share); err != nil {
-				if !errors.Is(err, ErrUnsupported) {
-					slog.Error("a cached prompt could not be shared", "error", err)
-				}
-				e.forget([]int{twin.slot})
-				twin.share = 0
-				continue
-			}
-			twin.done = twin.share
-		}
-	}
-}
-
-// copyCache calls the Decoder; a panic in it is an error.
-func (e *Engine) copyCache(src, dst, upTo int) (err error) {
-	defer recovered("share", &err)
-	return e.loop.dec.Share(src, dst, upTo)
 }
 
 // checkTwins bounds the twins of a request by what the engine can hold.

@@ -7,23 +7,23 @@ import (
 	"aim/sampler"
 )
 
-// arriveWithTwins lets a sequence wait that has twins with prompts of these lengths, of which the first shared tokens are
-// common.
+// arriveWithTwins lets a sequence wait that has twins with prompts of these lengths, which await the first shared tokens of its own.
 func arriveWithTwins(s *scheduler, n, shared int, twins ...int) *sequence {
 	seq := &sequence{tokens: make([]sampler.Token, n)}
 	for _, n := range twins {
-		seq.twins = append(seq.twins, &sequence{tokens: make([]sampler.Token, n), share: shared})
+		seq.twins = append(seq.twins, &sequence{tokens: make([]sampler.Token, n), scored: shared, awaits: shared > 0})
 	}
 	s.add(seq)
 	return seq
 }
 
-// copied does for the scheduler what the engine does: twins take over what is there.
+// copied does for the scheduler what the engine does: twins take over what is there. How much that is stands in a field that twins have
+// no use for.
 func copied(s *scheduler) {
 	for _, seq := range s.running {
 		for _, twin := range seq.twins {
-			if twin.waitsFor(seq) && seq.done >= twin.share {
-				twin.done = twin.share
+			if twin.awaits && seq.done >= twin.scored {
+				twin.done, twin.awaits = twin.scored, false
 			}
 		}
 	}

@@ -73,7 +73,7 @@ type site struct {
 func start(t testing.TB, o options) *site {
 	t.Helper()
 	if o.engine.Slots == 0 {
-		o.engine = llama.Config{Slots: 4, Context: 512, Batch: 64, Queue: 16}
+		o.engine = llama.Config{Slots: 4, Context: 512, Batch: 64, Queue: 16, NoCache: true} // so that the same answer has the same usage
 	}
 	o.decoder.Slots, o.decoder.Context, o.decoder.Batch = o.engine.Slots, o.engine.Context, o.engine.Batch
 	if o.decoder.Say == nil {

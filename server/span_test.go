@@ -105,7 +105,7 @@ func TestSpanErrors(t *testing.T) {
 
 // All choices of a request get their places and those of their twins at once, or none does; they are free afterwards.
 func TestSpanPlaces(t *testing.T) {
-	s := start(t, options{engine: llama.Config{Slots: 3, Context: 512, Batch: 64, Queue: 3}})
+	s := start(t, options{engine: llama.Config{Slots: 3, Context: 512, Batch: 64, Queue: 3, NoCache: true}})
 	const focus = `"max_tokens": 3, "aim": {"focus": [{"span": "often", "strength": 0.5}]}`
 	r := s.ask(t, "it rains often", `"n": 3, `+focus)
 	if c := decode[completion](t, r.ok(t).body); len(c.Choices) != 3 {

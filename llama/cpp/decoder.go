@@ -29,6 +29,9 @@ type DecoderOptions struct {
 	// Unified keeps all sequences in one buffer of Slots·Context cells. Sharing a prefix is then free, but attention
 	// scans the cells of all. Without it each sequence has a buffer of its own, and sharing copies.
 	Unified bool
+	// Parked is the number of sequences beyond Slots for prefixes that nobody uses at the moment. They have no cells of their own, so
+	// they need Unified.
+	Parked int
 }
 
 // Decoder is a llama.cpp context: the KV cache and the logits of the last batch. It implements [llama.Decoder].
@@ -41,12 +44,19 @@ type Decoder struct {
 
 	// next is the position that continues each sequence.
 	next []int
+	// copies says that each sequence has a buffer of its own, which a prefix is copied into, and window is how many tokens a layer with
+	// sliding-window attention looks back, 0 where there is none.
+	copies bool
+	window int
 	// order is the rows of the last batch in the order in which llama.cpp got them, place the inverse: where rows[i] went,
 	// -1 where it has no logits.
 	order, place []int
 }
 
-var _ llama.Decoder = (*Decoder)(nil)
+var (
+	_ llama.Decoder = (*Decoder)(nil)
+	_ llama.Keeper  = (*Decoder)(nil)
+)
 
 // NewDecoder allocates a KV cache. The caller closes it.
 func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
@@ -54,7 +64,11 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoder{model: m, opt: o, next: make([]int, o.Slots)}
+	d := &Decoder{
+		model: m, opt: o, next: make([]int, o.Slots+o.Parked),
+		copies: !o.Unified && !bool(C.llama_model_is_recurrent(m.c)) && !bool(C.llama_model_is_hybrid(m.c)),
+		window: int(C.llama_model_n_swa(m.c)),
+	}
 	var thrown errorBuffer
 	logged := collectErrors(func() {
 		d.ctx = C.aim_new_context(m.c, m.contextParams(o), thrown.ptr(), thrown.len())
@@ -92,6 +106,8 @@ func (m *Model) checked(o DecoderOptions) (DecoderOptions, error) {
 		return o, errors.New("new decoder: this model does not generate text from a prompt alone")
 	case o.Slots < 1 || o.Slots > maxSequences:
 		return o, fmt.Errorf("new decoder: %d slots, must be in [1, %d]", o.Slots, maxSequences)
+	case o.Parked < 0 || o.Slots+o.Parked > maxSequences || o.Parked > 0 && !o.Unified:
+		return o, fmt.Errorf("new decoder: %d parked sequences, must be in [0, %d], and 0 unless all share one buffer", o.Parked, maxSequences-o.Slots)
 	case o.Context < 1 || o.Batch < 1 || o.Threads < 1:
 		return o, fmt.Errorf("new decoder: context %d, batch %d and threads %d must be positive", o.Context, o.Batch, o.Threads)
 	}
@@ -104,7 +120,7 @@ func (m *Model) contextParams(o DecoderOptions) C.struct_llama_context_params {
 	p.n_ctx = C.uint32_t((o.Context + align - 1) / align * align * o.Slots)
 	p.n_batch = C.uint32_t(o.Batch)
 	p.n_ubatch = C.uint32_t(min(o.Batch, 512))
-	p.n_seq_max = C.uint32_t(o.Slots)
+	p.n_seq_max = C.uint32_t(o.Slots + o.Parked)
 	p.n_threads = C.int32_t(o.Threads)
 	p.n_threads_batch = C.int32_t(o.Threads)
 	p.kv_unified = C.bool(o.Unified)
@@ -209,9 +225,12 @@ func (d *Decoder) Forget(seq, from int) error {
 	if seq < 0 || seq >= len(d.next) || from < 0 {
 		return fmt.Errorf("forget %d of sequence %d", from, seq)
 	}
-	memory := C.llama_get_memory(d.ctx)
 	if from >= d.next[seq] && from > 0 {
 		return nil
+	}
+	memory := C.llama_get_memory(d.ctx)
+	if from > 0 && d.window > 0 && int(C.llama_memory_seq_pos_min(memory, C.llama_seq_id(seq))) > max(0, from-d.window) {
+		return llama.ErrOverwritten // llama.cpp would remove the rest and let the window be short
 	}
 	if !C.llama_memory_seq_rm(memory, C.llama_seq_id(seq), C.llama_pos(from), -1) {
 		return llama.ErrUnsupported
@@ -220,7 +239,8 @@ func (d *Decoder) Forget(seq, from int) error {
 	return nil
 }
 
-// Share implements [llama.Decoder].
+// Share implements [llama.Decoder]. Sequences in one buffer share cells; those that have buffers of their own get a copy of the cells in
+// use, for llama.cpp itself would copy the whole buffer.
 func (d *Decoder) Share(src, dst, upTo int) error {
 	if min(src, dst) < 0 || max(src, dst) >= len(d.next) || src == dst {
 		return fmt.Errorf("share sequence %d with %d", src, dst)
@@ -231,10 +251,19 @@ func (d *Decoder) Share(src, dst, upTo int) error {
 	if upTo == 0 {
 		return nil
 	}
-	// Buffers of their own can only be copied whole; what is too much is cut off afterwards.
-	memory := C.llama_get_memory(d.ctx)
-	C.llama_memory_seq_cp(memory, C.llama_seq_id(src), C.llama_seq_id(dst), -1, -1)
-	d.next[dst] = d.next[src]
+	if d.copies {
+		state, err := d.Save(src)
+		if err != nil {
+			return err
+		}
+		defer state.Free()
+		if err := d.Restore(dst, state.Bytes()); err != nil {
+			return err
+		}
+	} else {
+		C.llama_memory_seq_cp(C.llama_get_memory(d.ctx), C.llama_seq_id(src), C.llama_seq_id(dst), -1, -1)
+		d.next[dst] = d.next[src]
+	}
 	if err := d.Forget(dst, upTo); err != nil {
 		return errors.Join(err, d.Forget(dst, 0))
 	}

@@ -32,6 +32,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("alone and in company", s.company)
 	t.Run("forget", s.forget)
 	t.Run("share", s.share)
+	t.Run("save and restore", s.saveAndRestore)
 	t.Run("refused batches change nothing", s.refused)
 	t.Run("full cache", s.full)
 	t.Run("logits may be overwritten", s.overwrite)
@@ -222,6 +223,61 @@ func (s suite) share(t *testing.T) {
 	for _, bad := range [][3]int{{1, 1, 1}, {1, 0, 1000}, {1, 0, -1}, {1, 7, 1}, {-1, 0, 1}, {0, 1, 0}} {
 		if err := dec.Share(bad[0], bad[1], bad[2]); err == nil {
 			t.Errorf("Share(%d, %d, %d) succeeded", bad[0], bad[1], bad[2])
+		}
+	}
+}
+
+func (s suite) saveAndRestore(t *testing.T) {
+	dec := s.Open(t, 3, 256, 128)
+	keeper, ok := dec.(llama.Keeper)
+	if !ok {
+		t.Skip("this driver keeps nothing")
+	}
+	mine, other, tail := s.tokens(t, texts[0]), s.tokens(t, texts[2]), s.tokens(t, texts[4])
+	s.decode(t, dec, append(prompt(1, mine), prompt(0, other)...))
+	saved, err := keeper.Save(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer saved.Free()
+	n := len(mine)
+	s.decode(t, dec, at(1, n, tail)) // it stays as it was
+	s.near(t, dec.Logits(len(tail)-1), s.fresh(t, append(mine[:n:n], tail...)))
+	if err := dec.Forget(1, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []int{2, 1} { // another sequence, and the one that it was; beside others
+		if err := keeper.Restore(seq, saved.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		s.decode(t, dec, append(at(seq, n, tail), at(0, len(other)+(2-seq), other[:1])...))
+		s.near(t, dec.Logits(len(tail)-1), s.fresh(t, append(mine[:n:n], tail...)))
+	}
+	if err := dec.Forget(1, n-1); err == nil {
+		s.decode(t, dec, at(1, n-1, tail))
+		s.near(t, dec.Logits(len(tail)-1), s.fresh(t, append(mine[:n-1:n-1], tail...)))
+	} else if !errors.Is(err, llama.ErrUnsupported) {
+		t.Error(err)
+	}
+	if err := keeper.Restore(1, saved.Bytes()); err == nil {
+		t.Error("a sequence was restored over another")
+	}
+	if err := dec.Forget(1, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"no bytes": nil, "half": saved.Bytes()[:len(saved.Bytes())/2], "noise": []byte("noise")} {
+		if err := keeper.Restore(1, data); err == nil {
+			t.Errorf("restored from %s", name)
+		}
+	}
+	s.decode(t, dec, prompt(1, mine)) // it is empty, and usable
+	s.near(t, dec.Logits(n-1), s.fresh(t, mine))
+	for _, seq := range []int{-1, 3} {
+		if _, err := keeper.Save(seq); err == nil {
+			t.Errorf("sequence %d was saved", seq)
+		}
+		if err := keeper.Restore(seq, saved.Bytes()); err == nil {
+			t.Errorf("sequence %d was restored", seq)
 		}
 	}
 }

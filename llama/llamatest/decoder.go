@@ -1,6 +1,7 @@
 package llamatest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -18,6 +19,8 @@ type Options struct {
 	Cells int
 	// Batch is the most rows of a decode; default 512.
 	Batch int
+	// Parked is the number of sequences beyond Slots.
+	Parked int
 	// Say makes the next token after a history all but certain; -1 leaves it to chance. See [Say].
 	Say func(history []sampler.Token) sampler.Token
 	// Before runs at the start of each Decode: to watch, to delay, or to fail it.
@@ -30,9 +33,14 @@ type Decoder struct {
 	opt   Options
 	seqs  [][]sampler.Token
 	rows  map[int][]float32
+	// states counts what was saved and not freed.
+	states int
 }
 
-var _ llama.Decoder = (*Decoder)(nil)
+var (
+	_ llama.Decoder = (*Decoder)(nil)
+	_ llama.Keeper  = (*Decoder)(nil)
+)
 
 // NewDecoder returns a fake KV cache for m.
 func NewDecoder(m *Model, o Options) *Decoder {
@@ -45,7 +53,7 @@ func NewDecoder(m *Model, o Options) *Decoder {
 	set(&o.Context, 4096)
 	set(&o.Cells, o.Slots*o.Context)
 	set(&o.Batch, 512)
-	return &Decoder{model: m, opt: o, seqs: make([][]sampler.Token, o.Slots)}
+	return &Decoder{model: m, opt: o, seqs: make([][]sampler.Token, o.Slots+o.Parked)}
 }
 
 // Decode implements [llama.Decoder].
@@ -138,6 +146,56 @@ func (d *Decoder) Share(src, dst, upTo int) error {
 		return fmt.Errorf("share %d tokens of sequence %d with %d", upTo, src, dst)
 	}
 	d.seqs[dst] = slices.Clone(d.seqs[src][:upTo])
+	return nil
+}
+
+// state is a sequence that was put aside.
+type state struct {
+	bytes []byte
+	live  *int
+}
+
+func (s *state) Bytes() []byte { return s.bytes }
+
+func (s *state) Free() {
+	if s.bytes == nil {
+		panic("a state was freed twice")
+	}
+	s.bytes = nil
+	*s.live--
+}
+
+// States is the number of states that were saved and not freed. It may only be asked when no engine runs.
+func (d *Decoder) States() int { return d.states }
+
+// Save implements [llama.Keeper].
+func (d *Decoder) Save(seq int) (llama.State, error) {
+	if seq < 0 || seq >= len(d.seqs) {
+		return nil, fmt.Errorf("save sequence %d of %d", seq, len(d.seqs))
+	}
+	s := &state{bytes: []byte{'s'}, live: &d.states}
+	for _, t := range d.seqs[seq] {
+		s.bytes = binary.LittleEndian.AppendUint32(s.bytes, uint32(t))
+	}
+	d.states++
+	return s, nil
+}
+
+// Restore implements [llama.Keeper].
+func (d *Decoder) Restore(seq int, data []byte) error {
+	if seq < 0 || seq >= len(d.seqs) || len(d.seqs[seq]) > 0 || len(data)%4 != 1 || len(data) == 1 || data[0] != 's' {
+		return fmt.Errorf("restore sequence %d of %d from %d bytes", seq, len(d.seqs), len(data))
+	}
+	used := 0
+	for _, s := range d.seqs {
+		used += len(s)
+	}
+	if used+len(data)/4 > d.opt.Cells || len(data)/4 > d.opt.Context {
+		return llama.ErrCacheFull
+	}
+	for b := data[1:]; len(b) > 0; b = b[4:] {
+		d.seqs[seq] = append(d.seqs[seq], sampler.Token(binary.LittleEndian.Uint32(b)))
+	}
 	return nil
 }
 
