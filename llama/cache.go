@@ -70,7 +70,7 @@ func (c *cache) touch(p *prefix) {
 // match finds who has most of the first limit tokens of lane. Where a sequence that came before it will soon have more than that, it
 // returns wait.
 func (c *cache) match(lane *sequence, limit int, before func(*sequence) bool) (best *prefix, n int, wait bool) {
-	if c.off || limit < minShare {
+	if c.off || lane.alone || limit < minShare {
 		return nil, 0, false
 	}
 	soon := 0

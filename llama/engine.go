@@ -308,6 +308,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 		twins:  newTwins(&r, room),
 		awaits: true,
 		domain: r.CacheDomain,
+		alone:  r.NoCache,
 		group:  r.Group,
 		answer: &answer{
 			control: r.ShowControl,

@@ -130,6 +130,8 @@ type Request struct {
 	// Forced is what the answer begins with, whatever the sampler would choose: to see what the model makes of it. The
 	// sampler runs all the same, so that its log-probabilities and its observer describe these tokens, but draws nothing.
 	Forced []sampler.Token
+	// NoCache computes the whole prompt, and leaves nothing for others to take over.
+	NoCache bool
 	// CacheDomain separates caches: a prompt takes over the beginnings of other prompts only within its domain.
 	CacheDomain string
 	// Group is whom the request belongs to, such as an API key: when requests wait for slots, groups take turns.

@@ -21,6 +21,8 @@ type sequence struct {
 	twins []*sequence
 	// awaits says that it has yet to take over what is in the cache of its prompt; nothing of it is computed before.
 	awaits bool
+	// alone says that it takes over nothing and leaves nothing.
+	alone bool
 	// domain is that of the prefixes which it may take over, and group whom its work is charged to.
 	domain, group string
 	// resumed says that it was preempted: it goes first.

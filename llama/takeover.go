@@ -68,7 +68,9 @@ func (e *Engine) takeOver(lane *sequence, p *prefix, n int) {
 	if lane.answer != nil && !lane.resumed {
 		lane.usage.CachedTokens = min(n, lane.usage.PromptTokens)
 	}
-	c.hold(lane.slot, &prefix{domain: lane.domain, tokens: lane.tokens[:len(lane.tokens):len(lane.tokens)], lane: lane})
+	if !lane.alone {
+		c.hold(lane.slot, &prefix{domain: lane.domain, tokens: lane.tokens[:len(lane.tokens):len(lane.tokens)], lane: lane})
+	}
 }
 
 // fetch brings the first n tokens of p into a slot, which is empty unless p is there.
@@ -157,7 +159,7 @@ func (e *Engine) park(seq *sequence) {
 		}
 		c.vacate(lane.slot)
 		p := &prefix{domain: lane.domain, tokens: lane.tokens[:lane.done:lane.done]}
-		if c.off || lane.done < minShare || c.own(p) == 0 {
+		if c.off || lane.alone || lane.done < minShare || c.own(p) == 0 {
 			e.forget([]int{lane.slot})
 			continue
 		}
@@ -191,7 +193,7 @@ func (e *Engine) putAside(seq *sequence) {
 		}
 		c.vacate(lane.slot)
 		p := &prefix{domain: lane.domain, tokens: lane.tokens[:lane.done:lane.done]}
-		if e.loop.keeper != nil && !c.off && lane.done >= minShare && c.worth(p, 0) {
+		if e.loop.keeper != nil && !c.off && !lane.alone && lane.done >= minShare && c.worth(p, 0) {
 			c.touch(p)
 			e.save(lane.slot, p)
 		}
@@ -239,7 +241,9 @@ func (e *Engine) closeHole() {
 	p := c.held[lane.slot]
 	e.empty(lane.slot)
 	s.move(lane, to)
-	c.hold(to, p)
+	if p != nil { // nil for those who leave nothing
+		c.hold(to, p)
+	}
 }
 
 // copyCache calls the Decoder; a panic in it is an error.

@@ -20,6 +20,7 @@ func newTwins(r *Request, room int) (twins []*sequence) {
 			slot:   -1,
 			awaits: true,
 			domain: r.CacheDomain,
+			alone:  r.NoCache,
 		}
 		twins = append(twins, twin)
 	}

@@ -29,6 +29,8 @@ var wireFeatures = []map[string]any{
 	{"frequency_penalty": 1.5},
 	{"presence_penalty": 1.5},
 	{"repeat_penalty": 1.3, "repeat_last_n": 8},
+	{"cache_prompt": false},
+	{"cache_salt": "pepper"},
 	{"temperature": 0},
 	{"temperature": 1},
 	{"top_k": 5},

@@ -343,7 +343,7 @@ func TestToleratedFields(t *testing.T) {
 		chatBody("hello", `"tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "modalities": ["text"], "functions": []`),
 		chatBody("hello", `"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"`),
 		chatBody("hello", `"repeat_last_n": 0, "repeat_penalty": 10, "top_p": 0, "min_p": 1, "temperature": 0`),
-		chatBody("hello", `"store": true, "metadata": {"a": "b"}, "cache_prompt": true, "parallel_tool_calls": false, "reasoning_effort": "low", "grammar": ""`),
+		chatBody("hello", `"store": true, "metadata": {"a": "b"}, "cache_reuse": 256, "parallel_tool_calls": false, "reasoning_effort": "low", "grammar": ""`),
 	} {
 		if got := s.do(t, "POST", chatPath, body).text(t); got != "Hello, world!" {
 			t.Errorf("%s: %q", body, got)
@@ -356,7 +356,7 @@ func TestToleratedFields(t *testing.T) {
 		}
 	}
 	eventually(t, "ignored fields are told at debug level", func() bool {
-		return strings.Contains(s.log.String(), `"fields":["cache_prompt","metadata","store"]`)
+		return strings.Contains(s.log.String(), `"fields":["cache_reuse","metadata","store"]`)
 	})
 }
 

@@ -164,6 +164,14 @@ var (
 		name: "logprobs", in: inText, types: isInteger, bounds: within(0, maxLogprobs), absent: "none",
 		doc: "Tell the log-probability of each token, and of that many most probable ones.",
 	})
+	fieldCachePrompt = bodyFields.declare(field{
+		name: "cache_prompt", in: inAll, types: isBoolean, def: true,
+		doc: "Take over what was computed for prompts that begin alike, and leave this one for others.",
+	})
+	fieldCacheSalt = bodyFields.declare(field{
+		name: "cache_salt", in: inAll, types: isString, absent: "none",
+		doc: "Take over only from prompts with the same salt, so that nobody else can find out by time or cached_tokens what was asked.",
+	})
 	fieldUser = bodyFields.declare(field{
 		name: "user", in: inBoth | inResponses | inEmbeddings, types: isString, absent: "none",
 		doc: "Read by nobody.",

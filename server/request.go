@@ -97,6 +97,7 @@ func (s *Server) basics(o *object) (*call, error) {
 	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
 	c.request.Params.Report = x.report.on
 	c.request.Name = m.ID
+	c.request.NoCache, c.request.CacheDomain = !o.boolean(fieldCachePrompt), o.text(fieldCacheSalt)
 	return c, *o.err
 }
 

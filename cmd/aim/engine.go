@@ -28,6 +28,7 @@ type engineOptions struct {
 	model, template, stateDir                        string
 	slots, context, batch, threads, queue, gpuLayers int
 	unified                                          bool
+	prefixes                                         prefixOptions
 }
 
 // flags defines those that serve and run have in common.
@@ -48,6 +49,7 @@ func (o *engineOptions) sequenceFlags(f *pflag.FlagSet) {
 	intVar(f, &o.slots, "slots", 4, 1, 256, "conversations to answer at once")
 	intVar(f, &o.queue, "queue", 64, 0, 1<<16, "requests that may wait for a slot; beyond it they are refused with status 429")
 	f.BoolVar(&o.unified, "unified-kv", false, "keep all conversations in one KV cache, to share prefixes without a copy")
+	o.prefixes.flags(f)
 }
 
 // engine is a loaded model, ready to answer.
@@ -91,13 +93,17 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if e.template, e.templateSource, err = o.compile(e.model); err != nil {
 		return e, err
 	}
+	if o.unified && !o.prefixes.off {
+		o.prefixes.parked = min(maxParked, 256-o.slots)
+	}
 	e.decoder, err = e.model.NewDecoder(cpp.DecoderOptions{
-		Slots: o.slots, Context: o.context, Batch: o.batch, Threads: o.threads, Unified: o.unified,
+		Slots: o.slots, Context: o.context, Batch: o.batch, Threads: o.threads, Unified: o.unified, Parked: o.prefixes.parked,
 	})
 	if err != nil {
 		return e, err
 	}
-	e.Engine = llama.New(e.model, e.decoder, llama.Config{Slots: o.slots, Context: o.context, Batch: o.batch, Queue: o.queue})
+	e.Engine = llama.New(e.model, e.decoder, o.config(e))
+	o.importPrefixes(e)
 	return e, nil
 }
 

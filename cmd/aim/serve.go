@@ -91,6 +91,9 @@ func (o *serveOptions) check() error {
 	if o.drain < 0 {
 		return usageError{fmt.Errorf("--drain-timeout %v: want at least 0", o.drain)}
 	}
+	if err := o.prefixes.check(); err != nil {
+		return err
+	}
 	return o.engineOptions.check()
 }
 

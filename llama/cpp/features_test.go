@@ -286,6 +286,16 @@ var features = []feature{
 		apply: func(_ *composition, r *llama.Request) { r.ShowControl = true },
 	},
 	{
+		name: "no prefix cache", wire: "cache_prompt", fields: []string{"NoCache"},
+		apply: func(_ *composition, r *llama.Request) { r.NoCache = true },
+		holds: func(_ *composition, _ *llama.Request, a *composed) error {
+			if a.usage.CachedTokens > 0 {
+				return fmt.Errorf("%d tokens of the prompt were taken over", a.usage.CachedTokens)
+			}
+			return nil
+		},
+	},
+	{
 		name: "report", wire: "aim.report", fields: []string{"Params.Report"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Report = true },
 		holds: func(_ *composition, _ *llama.Request, a *composed) error { return reported(a) },
@@ -297,6 +307,8 @@ var unclaimed = map[string]string{
 	"Prompt":          "every case has its own",
 	"MaxTokens":       "every case has it, and its length is checked",
 	"Name":            "every case has it, and the counters are checked",
+	"CacheDomain":     "it decides what is computed, not what comes of it; llama.TestCacheNextTurn",
+	"Group":           "it decides when, not what; llama.TestTurns",
 	"NoAnswer":        "there is no answer to compose with; llama.TestNoAnswer",
 	"Params.Observer": "every case is observed",
 }
