@@ -86,6 +86,6 @@ the path of any other. Where the folder holds one model, no command needs to be 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRun(), newCalibrate(), newEval(), newModels(), newVersion())
+	root.AddCommand(newServe(), newRun(), newCalibrate(), newEval(), newBench(), newModels(), newVersion())
 	return root
 }

@@ -1,0 +1,119 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Sample is what a case of a scenario gave on one side in one round.
+type Sample struct {
+	Scenario string  `json:"scenario"`
+	Case     string  `json:"case"`
+	Side     string  `json:"side"`
+	Round    int     `json:"round"`
+	Figures  Figures `json:"figures"`
+}
+
+// Comparison is what is to be compared.
+type Comparison struct {
+	Options
+	Sides     []Side
+	Scenarios []*Scenario
+	// Rounds ≥ 1; in each, every side has its turn.
+	Rounds int
+	// Model is the path of the model file, which is read once beforehand so that everybody finds it in the file cache.
+	Model string
+	// Dir is a folder for what the servers write.
+	Dir string
+	// Took, where given, is called with every sample.
+	Took func(Sample)
+	// Done is called when all rounds of a scenario are over.
+	Done func(*Scenario, []Sample) error
+}
+
+// Run runs the scenarios one after the other. In each round of one, every side gets a fresh server in turn, alone on the
+// machine and with the same prompts.
+func (c *Comparison) Run(ctx context.Context) error {
+	if err := readThrough(c.Model); err != nil {
+		return err
+	}
+	for _, s := range c.Scenarios {
+		var samples []Sample
+		rounds := c.Rounds
+		if s.Once {
+			rounds = 1
+		}
+		for round := range rounds {
+			for i := range c.Sides {
+				if s.OnlyAim && !c.Sides[i].Aim {
+					continue
+				}
+				err := c.turn(ctx, s, &c.Sides[i], round, func(x Sample) {
+					samples = append(samples, x)
+					if c.Took != nil {
+						c.Took(x)
+					}
+				})
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", s.Name, c.Sides[i].Name, err)
+				}
+			}
+		}
+		if err := c.Done(s, samples); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turn measures a scenario on one side.
+func (c *Comparison) turn(ctx context.Context, s *Scenario, side *Side, round int, took func(Sample)) error {
+	p, err := side.Start(ctx, s.shape(&c.Options), c.Dir)
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	alive, end := p.While(ctx)
+	defer end()
+	r := &Run{
+		Options: c.Options, Client: &Client{URL: p.URL}, Prompts: Prompts{Seed: c.Seed}, Round: round, Process: p,
+		Record: func(name string, f Figures) { took(Sample{s.Name, name, side.Name, round, f}) },
+	}
+	if err := r.Warm(alive, s); err != nil {
+		return p.explain(err)
+	}
+	if err := s.Measure(alive, r); err != nil {
+		return p.explain(err)
+	}
+	return nil
+}
+
+// Warm waits until the server answers and finds out what it can do. Where the scenario measures a cold start the prompt is
+// short.
+func (r *Run) Warm(ctx context.Context, s *Scenario) (err error) {
+	words := 64
+	if s.Cold {
+		words = 16
+	}
+	if r.First, err = r.Client.Probe(ctx, &r.Prompts, words); err != nil {
+		return err
+	}
+	if r.Client.Model == "" {
+		r.Client.Model, err = r.Client.FirstModel(ctx)
+	}
+	return err
+}
+
+// readThrough reads a file to its end.
+func readThrough(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(io.Discard, f)
+	return err
+}
+

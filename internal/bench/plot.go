@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"errors"
+	"image/color"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// colours of the sides, told apart also by those who see no red or green.
+var colours = []color.NRGBA{{0, 114, 178, 255}, {230, 159, 0, 255}, {150, 150, 150, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}}
+
+// Plot draws tokens/s and the time to the first token of distinct prompts over the number of clients, a bar for each side, and
+// lines from the lowest to the highest round. The file's extension, .svg or .png, says in which format.
+func (r *Report) Plot(path string) error {
+	var counts []int
+	for _, n := range r.Clients {
+		if slices.Contains(cases(r.Samples, "distinct"), clients(n)) {
+			counts = append(counts, n)
+		}
+	}
+	if len(counts) == 0 {
+		return errors.New("distinct prompts have not been measured, so there is nothing to draw")
+	}
+	var panels []*plot.Plot
+	for _, x := range []struct {
+		title  string
+		metric Metric
+	}{{"tokens/s: higher is better", TokensPerSecond}, {"time to first token, median, s: lower is better", FirstToken}} {
+		p := plot.New()
+		p.Title.Text, p.Title.Padding = x.title, vg.Points(6)
+		p.X.Label.Text = "clients"
+		if err := r.bars(p, counts, x.metric); err != nil {
+			return err
+		}
+		panels = append(panels, p)
+	}
+	panels[1].Legend.Top, panels[1].Legend.Left = true, true
+	panels[1].Legend.Padding = vg.Points(3)
+	return savePanels(panels, path)
+}
+
+// bars adds the bars of a metric, grouped by the number of clients.
+func (r *Report) bars(p *plot.Plot, counts []int, m Metric) error {
+	const width = 14
+	grid := plotter.NewGrid()
+	grid.Vertical.Width = 0
+	p.Add(grid)
+	var labels []string
+	for _, n := range counts {
+		labels = append(labels, strconv.Itoa(n))
+	}
+	for i, side := range r.Sides {
+		var heights plotter.Values
+		spread := &ranges{offset: vg.Points(width * (float64(i) - float64(len(r.Sides)-1)/2))}
+		for k, n := range counts {
+			byRound := r.values("distinct", clients(n), side.Name, m)
+			var v []float64
+			for _, x := range byRound {
+				v = append(v, x)
+			}
+			heights = append(heights, median(v))
+			if len(v) > 1 {
+				spread.lines = append(spread.lines, [3]float64{float64(k), slices.Min(v), slices.Max(v)})
+			}
+		}
+		bars, err := plotter.NewBarChart(heights, vg.Points(width-1))
+		if err != nil {
+			return err
+		}
+		bars.Color, bars.LineStyle.Width, bars.Offset = colours[i%len(colours)], 0, spread.offset
+		p.Add(bars, spread)
+		p.Legend.Add(side.Name, bars)
+	}
+	p.NominalX(labels...)
+	p.Y.Min = 0
+	p.Y.Max *= 1.05
+	return nil
+}
+
+// ranges draws upright lines from a lowest to a highest value, beside their place by an offset as bars are.
+type ranges struct {
+	offset vg.Length
+	lines  [][3]float64 // place, lowest, highest
+}
+
+// Plot implements [plot.Plotter].
+func (s *ranges) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	for _, l := range s.lines {
+		at := x(l[0]) + s.offset
+		c.StrokeLine2(draw.LineStyle{Color: color.Black, Width: vg.Points(1)}, at, y(l[1]), at, y(l[2]))
+	}
+}
+
+// savePanels writes plots side by side.
+func savePanels(panels []*plot.Plot, path string) error {
+	const width, height, margin = 24 * vg.Centimeter, 10 * vg.Centimeter, 3 * vg.Millimeter
+	var c vg.CanvasWriterTo
+	if filepath.Ext(path) == ".png" {
+		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(160))}
+	} else {
+		c = vgsvg.New(width, height)
+	}
+	tiles := draw.Tiles{Rows: 1, Cols: len(panels), PadX: 8 * vg.Millimeter}
+	area := draw.Crop(draw.NewCanvas(c, width, height), margin, -margin, margin, -margin)
+	for i, canvas := range plot.Align([][]*plot.Plot{panels}, tiles, area)[0] {
+		panels[i].Draw(canvas)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = c.WriteTo(f)
+	return errors.Join(err, f.Close())
+}
