@@ -9,7 +9,7 @@ ADDR ?= 127.0.0.1:8080
 MODEL ?= SmolLM2-135M-Instruct.Q4_1
 ARGS ?=
 
-# Time for each fuzz target, and which benchmarks run.
+# Time for each fuzz target, and which benchmarks of Go run.
 FUZZTIME ?= 10s
 BENCH ?= .
 
@@ -87,8 +87,20 @@ fuzz: deps ## run each fuzz target for FUZZTIME (10s)
 	  done; \
 	done
 
+# What the comparison of servers passes on: make bench ARGS="--rounds 3"
+compare = scripts/llama-server >/dev/null || echo "bench: llama-server cannot be built here, so Aim is measured alone" >&2; \
+	bin/aim bench compare --model $(MODEL) $(ARGS)
+
 .PHONY: bench
-bench: deps model ## run the benchmarks: tokens/s, time to first token, cost of the sampler
+bench: build model ## compare Aim with llama-server, about 20 minutes; writes docs/performance.md. The first time builds llama-server
+	@$(compare) --doc docs/performance.md
+
+.PHONY: bench-quick
+bench-quick: build model ## compare Aim with llama-server in about 5 minutes: smaller loads, one round, nothing written
+	@$(compare) --quick
+
+.PHONY: bench-go
+bench-go: deps model ## run the benchmarks of Go: tokens/s of the engine, time to first token, cost of the sampler
 	@$(cgo) go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: cover

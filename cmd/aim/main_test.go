@@ -63,6 +63,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"eval focus main_test.go --out x", "main_test.go: not a focus set", 1},
 		{"eval focus main_test.go --out x --methods magic", `--methods: "magic" is none of prompt, bias`, 2},
 		{"eval focus main_test.go --out x --strength 2", "--strength: 2 is outside [-1, 1]", 2},
+		{"bench", "accepts 1 arg(s), received 0", 2},
+		{"bench http://127.0.0.1:1/v1 --scenario magic", `--scenario: "magic" is none of distinct`, 2},
+		{"bench http://127.0.0.1:1/v1 --clients 0", "0 clients: want 1 to 256", 2},
+		{"bench http://127.0.0.1:1/v1 --limit -1s", "--limit -1s: want at least 0", 2},
+		{"bench compare", "no model named", 1},
+		{"bench compare --peer none --model gone", `no model "gone"`, 1},
 		{"serve --addr 127.0.0.1:0", "no model named", 1},
 		{"run --model gone hello", `no model "gone", neither a file nor a name`, 1},
 		{"serve --addr 256.0.0.1:0", "256.0.0.1", 1},
@@ -82,6 +88,7 @@ func TestHelpTeaches(t *testing.T) {
 		"models":       "make model",
 		"models -h":    "export-tokenizer",
 		"eval --help":  "context, continuation",
+		"bench --help": "aim bench compare starts servers itself",
 		"version":      "llama.cpp  from github.com/ollama/ollama v0.24.0",
 	} {
 		t.Setenv("AIM_MODELS", filepath.Join(t.TempDir(), "none"))

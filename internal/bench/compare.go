@@ -116,4 +116,3 @@ func readThrough(path string) error {
 	_, err = io.Copy(io.Discard, f)
 	return err
 }
-

@@ -133,7 +133,7 @@ func row(samples []Sample, s *Scenario, name, side string) []string {
 	cell := func(unit string, of func(f *Figures) float64) string {
 		var v []float64
 		for i := range all {
-			if x := of(&all[i]); x != 0 {
+			if x := of(&all[i]); x > 0 {
 				v = append(v, x)
 			}
 		}
@@ -148,7 +148,7 @@ func row(samples []Sample, s *Scenario, name, side string) []string {
 	}
 	cached := ""
 	if all[0].CachedTokens >= 0 && all[0].PromptTokens > 0 {
-		cached = cell("", func(f *Figures) float64 { return float64(f.CachedTokens) / float64(f.Requests) })
+		cached = cell("", func(f *Figures) float64 { return f.each(f.CachedTokens) })
 		if cached == "" {
 			cached = "0"
 		}
@@ -161,11 +161,14 @@ func row(samples []Sample, s *Scenario, name, side string) []string {
 		cell("", func(f *Figures) float64 { return f.AtOnce.P50 }),
 		cell("", func(f *Figures) float64 { return f.InterToken.P50 }),
 		cell("", func(f *Figures) float64 { return f.InterToken.P95 }),
-		cell("", func(f *Figures) float64 { return float64(f.PromptTokens) / float64(f.Requests) }),
+		cell("", func(f *Figures) float64 { return f.each(f.PromptTokens) }),
 		cached,
 		cell("bytes", func(f *Figures) float64 { return f.PeakBytes }),
 	}
 }
+
+// each is a number of tokens by request.
+func (f *Figures) each(tokens int) float64 { return float64(tokens) / float64(max(f.Requests, 1)) }
 
 // dropEmptyColumns leaves out the columns that no row has anything in.
 func dropEmptyColumns(rows [][]string) [][]string {

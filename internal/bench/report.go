@@ -180,7 +180,7 @@ func (r *Report) Merge(earlier *Report) error {
 		{"servers or their versions", r.Sides, earlier.Sides},
 	} {
 		if !reflect.DeepEqual(same.a, same.b) {
-			return fmt.Errorf("it has another %s: %v, and not %v", same.what, same.b, same.a)
+			return fmt.Errorf("it is not of the same %s: %v, and not %v", same.what, same.b, same.a)
 		}
 	}
 	fresh := map[string]bool{}
