@@ -133,6 +133,12 @@ func runBench(ctx context.Context, url string, o benchOptions, scenarios []*benc
 		o.Seed = uint64(time.Now().UnixNano())
 	}
 	client := &bench.Client{URL: url, Model: o.model, Key: o.apiKey}
+	if client.Model == "" {
+		var err error
+		if client.Model, err = client.FirstModel(ctx); err != nil {
+			return fmt.Errorf("%s: %w", url, err)
+		}
+	}
 	warm := &bench.Run{Options: o.Options, Client: client, Prompts: bench.Prompts{Seed: o.Seed}}
 	if err := warm.Warm(ctx, scenarios[0]); err != nil {
 		return fmt.Errorf("%s: %w", url, err)
@@ -154,7 +160,7 @@ func runBench(ctx context.Context, url string, o benchOptions, scenarios []*benc
 			r := *warm
 			r.Round = round
 			r.Record = func(name string, f bench.Figures) {
-				samples = append(samples, bench.Sample{Scenario: s.Name, Case: name, Round: round, Figures: f})
+				samples = append(samples, bench.Sample{Scenario: s.Name, Case: name, Round: round, Figures: f, Others: -1})
 				tellSample(std.err, samples[len(samples)-1], o.rounds)
 			}
 			err := s.Measure(ctx, &r)
@@ -172,7 +178,7 @@ func runBench(ctx context.Context, url string, o benchOptions, scenarios []*benc
 		url, client.Model, o.rounds, o.Seed, bench.Table(samples, []string{""}))
 	if o.json != "" {
 		report := &bench.Report{
-			Date: time.Now(), Command: "aim bench " + url, Machine: bench.ThisMachine(), Busy: bench.Busy(), Model: client.Model,
+			Date: time.Now(), Command: "aim bench " + url, Machine: bench.ThisMachine(), Model: client.Model,
 			Rounds: o.rounds, Options: o.Options, Sides: []bench.SideInfo{{Aim: knows}}, Samples: samples,
 		}
 		failed = errors.Join(failed, report.Save(o.json))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -118,7 +119,7 @@ func (o *compareOptions) run(ctx context.Context, scenarios []*bench.Scenario, s
 		return err
 	}
 	report := &bench.Report{
-		Date: time.Now(), Command: o.command, Machine: bench.ThisMachine(), Busy: bench.Busy(), Model: filepath.Base(model),
+		Date: time.Now(), Command: o.command, Machine: bench.ThisMachine(), Model: filepath.Base(model),
 		Threads: o.threads, Rounds: o.rounds, Options: o.Options,
 	}
 	for _, s := range sides {
@@ -127,12 +128,15 @@ func (o *compareOptions) run(ctx context.Context, scenarios []*bench.Scenario, s
 	if err := o.mergeEarlier(report); err != nil { // before anything is measured
 		return err
 	}
-	if report.Busy > 0.5 {
-		fmt.Fprintf(std.err, "The machine is busy (load average %.1f): figures will be lower, and ratios less sure.\n", report.Busy)
+	if busy := bench.Busy(); busy > 0.5 {
+		fmt.Fprintf(std.err, "The machine is busy (load average %.1f): figures will be lower, and ratios less sure.\n", busy)
 	}
 	c := &bench.Comparison{
 		Options: o.Options, Sides: sides, Scenarios: scenarios, Rounds: o.rounds, Model: model, Dir: dir,
 		Took: func(s bench.Sample) { tellSample(std.err, s, o.rounds) },
+		Refused: func(s *bench.Scenario, side *bench.Side, err error) {
+			fmt.Fprintf(std.err, "%s is not measured on %s: %v\n", s.Name, side.Name, err)
+		},
 		Done: func(s *bench.Scenario, samples []bench.Sample) error {
 			report.Samples = slices.DeleteFunc(report.Samples, func(x bench.Sample) bool { return x.Scenario == s.Name })
 			report.Samples = append(report.Samples, samples...)
@@ -142,7 +146,13 @@ func (o *compareOptions) run(ctx context.Context, scenarios []*bench.Scenario, s
 			return report.Save(o.json)
 		},
 	}
-	if err := c.Run(ctx); err != nil {
+	err = c.Run(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil && o.json != "":
+		return fmt.Errorf("stopped; %s keeps the loads that were done", o.json)
+	case err != nil && ctx.Err() != nil:
+		return errors.New("stopped")
+	case err != nil:
 		return err
 	}
 	return o.write(report, std)

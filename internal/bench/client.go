@@ -18,7 +18,7 @@ import (
 type Client struct {
 	// URL is the base of the API, such as http://127.0.0.1:8080/v1.
 	URL string
-	// Model is the model's id, Key the API key, if any.
+	// Model is the model's id, which servers that have one model only need not be told; Key the API key, if any.
 	Model, Key string
 	// IgnoreEOS sends ignore_eos, which makes every answer as long as its max_tokens where the server knows the field.
 	IgnoreEOS bool
@@ -77,7 +77,7 @@ func (e *StatusError) Error() string {
 
 // body is a request of /completions or /chat/completions: nothing but what Aim, llama-server, ollama and vLLM take.
 type body struct {
-	Model         string         `json:"model"`
+	Model         string         `json:"model,omitempty"`
 	Prompt        string         `json:"prompt,omitempty"`
 	Messages      []Message      `json:"messages,omitempty"`
 	MaxTokens     int            `json:"max_tokens"`

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,8 @@ type Sample struct {
 	Side     string  `json:"side"`
 	Round    int     `json:"round"`
 	Figures  Figures `json:"figures"`
+	// Others is the share of the processors' time that other programs took during the turn, so far; -1 where it is not known.
+	Others float64 `json:"others"`
 }
 
 // Comparison is what is to be compared.
@@ -29,8 +32,14 @@ type Comparison struct {
 	Dir string
 	// Took, where given, is called with every sample.
 	Took func(Sample)
+	// Refused is called where a server refuses a request of a scenario, which then has no sample of it: a model without a
+	// template, for instance, has no chat.
+	Refused func(*Scenario, *Side, error)
 	// Done is called when all rounds of a scenario are over.
 	Done func(*Scenario, []Sample) error
+
+	// wordsPerToken is what the first server said, so that all get the same prompts though they may count a token more or less.
+	wordsPerToken float64
 }
 
 // Run runs the scenarios one after the other. In each round of one, every side gets a fresh server in turn, alone on the
@@ -56,7 +65,10 @@ func (c *Comparison) Run(ctx context.Context) error {
 						c.Took(x)
 					}
 				})
-				if err != nil {
+				var refused *StatusError
+				if errors.As(err, &refused) {
+					c.Refused(s, &c.Sides[i], err)
+				} else if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.Name, c.Sides[i].Name, err)
 				}
 			}
@@ -77,12 +89,18 @@ func (c *Comparison) turn(ctx context.Context, s *Scenario, side *Side, round in
 	defer p.Stop()
 	alive, end := p.While(ctx)
 	defer end()
+	meter := startMeter(p.cmd.Process.Pid)
 	r := &Run{
 		Options: c.Options, Client: &Client{URL: p.URL}, Prompts: Prompts{Seed: c.Seed}, Round: round, Process: p,
-		Record: func(name string, f Figures) { took(Sample{s.Name, name, side.Name, round, f}) },
+		Record: func(name string, f Figures) { took(Sample{s.Name, name, side.Name, round, f, meter.others()}) },
 	}
 	if err := r.Warm(alive, s); err != nil {
 		return p.explain(err)
+	}
+	if c.wordsPerToken > 0 {
+		r.Prompts.WordsPerToken = c.wordsPerToken
+	} else if !s.Cold { // whose first prompt is too short to tell
+		c.wordsPerToken = r.Prompts.WordsPerToken
 	}
 	if err := s.Measure(alive, r); err != nil {
 		return p.explain(err)
@@ -97,12 +115,7 @@ func (r *Run) Warm(ctx context.Context, s *Scenario) (err error) {
 	if s.Cold {
 		words = 16
 	}
-	if r.First, err = r.Client.Probe(ctx, &r.Prompts, words); err != nil {
-		return err
-	}
-	if r.Client.Model == "" {
-		r.Client.Model, err = r.Client.FirstModel(ctx)
-	}
+	r.First, err = r.Client.Probe(ctx, &r.Prompts, words)
 	return err
 }
 

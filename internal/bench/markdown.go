@@ -29,13 +29,28 @@ func (r *Report) about(b *strings.Builder) {
 	fmt.Fprintf(b, "`%s`, %s, %s.\n", r.Command, r.Date.UTC().Format("2 January 2006"), plural(r.Rounds, "round"))
 	fmt.Fprintf(b, "%s, %s with %s (%s), %.0f GiB of memory, %s", r.Model, m.Processor, plural(m.Cores, "logical core"),
 		strings.Join(m.Features, " "), m.Memory/(1<<30), m.System)
-	if r.Busy >= 0 {
-		fmt.Fprintf(b, ", load average %.1f before", r.Busy)
+	if typical, most := r.others(); most >= 0 {
+		fmt.Fprintf(b, "; other programs took %.0f %% of the processors' time, %.0f %% in the worst turn", 100*typical, 100*most)
 	}
 	fmt.Fprintf(b, "; %s in each server.\n\n", plural(r.Threads, "thread"))
 	for _, s := range r.Sides {
 		fmt.Fprintf(b, "- %s: %s\n", s.Name, s.Version)
 	}
+}
+
+// others are the median and the largest share of the processors' time that other programs took, -1 where that is not known. A
+// scenario that starts one is left out.
+func (r *Report) others() (typical, most float64) {
+	var v []float64
+	for _, s := range r.Samples {
+		if s.Others >= 0 && s.Scenario != "busy" {
+			v = append(v, s.Others)
+		}
+	}
+	if len(v) == 0 {
+		return -1, -1
+	}
+	return median(v), slices.Max(v)
 }
 
 // ratios are the goals of a side. Those against itself say nothing new for a second Aim, but are what it was started for.

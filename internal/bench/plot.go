@@ -39,18 +39,25 @@ func (r *Report) Plot(path string) error {
 		p := plot.New()
 		p.Title.Text, p.Title.Padding = x.title, vg.Points(6)
 		p.X.Label.Text = "clients"
-		if err := r.bars(p, counts, x.metric); err != nil {
+		bars, err := r.bars(p, counts, x.metric)
+		if err != nil {
 			return err
 		}
 		panels = append(panels, p)
+		if len(panels) == 1 {
+			continue
+		}
+		// One legend, where the bars begin low.
+		p.Legend.Top, p.Legend.Left, p.Legend.Padding = true, true, vg.Points(3)
+		for i, b := range bars {
+			p.Legend.Add(r.Sides[i].Name, b)
+		}
 	}
-	panels[1].Legend.Top, panels[1].Legend.Left = true, true
-	panels[1].Legend.Padding = vg.Points(3)
 	return savePanels(panels, path)
 }
 
-// bars adds the bars of a metric, grouped by the number of clients.
-func (r *Report) bars(p *plot.Plot, counts []int, m Metric) error {
+// bars adds the bars of a metric, grouped by the number of clients, and returns those of each side.
+func (r *Report) bars(p *plot.Plot, counts []int, m Metric) (bars []*plotter.BarChart, err error) {
 	const width = 14
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
@@ -73,18 +80,19 @@ func (r *Report) bars(p *plot.Plot, counts []int, m Metric) error {
 				spread.lines = append(spread.lines, [3]float64{float64(k), slices.Min(v), slices.Max(v)})
 			}
 		}
-		bars, err := plotter.NewBarChart(heights, vg.Points(width-1))
+		chart, err := plotter.NewBarChart(heights, vg.Points(width-1))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		bars.Color, bars.LineStyle.Width, bars.Offset = colours[i%len(colours)], 0, spread.offset
-		p.Add(bars, spread)
-		p.Legend.Add(side.Name, bars)
+		chart.Color, chart.LineStyle.Width, chart.Offset = colours[i%len(colours)], 0, spread.offset
+		p.Add(chart, spread)
+		bars = append(bars, chart)
 	}
 	p.NominalX(labels...)
+	p.X.Min, p.X.Max = -0.6, float64(len(counts))-0.4
 	p.Y.Min = 0
 	p.Y.Max *= 1.05
-	return nil
+	return bars, nil
 }
 
 // ranges draws upright lines from a lowest to a highest value, beside their place by an offset as bars are.

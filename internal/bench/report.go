@@ -16,8 +16,6 @@ type Report struct {
 	Date    time.Time `json:"date"`
 	Command string    `json:"command"`
 	Machine Machine   `json:"machine"`
-	// Busy is [Busy] before the first measurement.
-	Busy float64 `json:"busy"`
 	// Model is the name of the model file; Threads compute in each server.
 	Model   string `json:"model"`
 	Threads int    `json:"threads"`

@@ -13,7 +13,7 @@ import (
 func sample(scenario, name, side string, round int, rate, ttft float64) Sample {
 	return Sample{scenario, name, side, round, Figures{
 		Requests: 8, Tokens: 100, TokensPerSecond: rate, FirstToken: Quantiles{ttft, 2 * ttft}, AtOnce: Quantiles{ttft, 2 * ttft},
-	}}
+	}, 0.02}
 }
 
 // example is a report of two rounds. Of the peer's modes the split one is faster in tokens/s, the unified one to the first token.
@@ -30,7 +30,7 @@ func example() *Report {
 			sample("distinct", "8 clients", "llama-server, split KV", 0, 100, 6), sample("distinct", "8 clients", "llama-server, split KV", 1, 100, 6),
 			sample("distinct", "8 clients", "llama-server, unified KV", 0, 80, 5), sample("distinct", "8 clients", "llama-server, unified KV", 1, 80, 5),
 			sample("modulated", "plain", "Aim", 0, 100, 1), sample("modulated", "utility and words", "Aim", 0, 97, 1),
-			{"memory", "peak", "Aim", 0, Figures{PeakBytes: 5e8}},
+			{"memory", "peak", "Aim", 0, Figures{PeakBytes: 5e8}, 0.1},
 		},
 	}
 }
@@ -60,7 +60,7 @@ func TestMarkdown(t *testing.T) {
 	got := example().Markdown()
 	for _, want := range []string{
 		"`aim bench compare --rounds=2`, 27 November 2026, 2 rounds.",
-		"m.gguf, Some Processor with 2 logical cores (avx2), 8 GiB of memory, linux/amd64, load average 0.0 before; 2 threads in each server.",
+		"m.gguf, Some Processor with 2 logical cores (avx2), 8 GiB of memory, linux/amd64; other programs took 2 % of the processors' time, 10 % in the worst turn; 2 threads in each server.",
 		"- llama-server, split KV: b1",
 		"| distinct prompts, 8 clients | tokens/s | 100 tokens/s | 100 tokens/s (split KV) | 1.00 | 0.90 – 1.10 | ≥ 1, met |",
 		"| distinct prompts, 8 clients | first token p50, all at once | 2.50 s | 5.00 s (unified KV) | 0.50 |",
@@ -99,7 +99,7 @@ func TestSignificant(t *testing.T) {
 func TestMerge(t *testing.T) {
 	later := example()
 	later.Samples = []Sample{sample("distinct", "8 clients", "Aim", 0, 1, 1)}
-	later.Rounds, later.Busy = 1, 3
+	later.Rounds = 1
 	if err := later.Merge(example()); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestMerge(t *testing.T) {
 		"the same machine":        func(r *Report) { r.Machine.Cores = 4 },
 		"the same model":          func(r *Report) { r.Model = "other" },
 		"the same sizes of loads": func(r *Report) { r.Answer++ },
-		"servers":                func(r *Report) { r.Sides[0].Version = "aim 2" },
+		"servers":                 func(r *Report) { r.Sides[0].Version = "aim 2" },
 	} {
 		other := example()
 		change(other)
