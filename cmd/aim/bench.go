@@ -132,58 +132,80 @@ func runBench(ctx context.Context, url string, o benchOptions, scenarios []*benc
 	if o.seed < 0 {
 		o.Seed = uint64(time.Now().UnixNano())
 	}
-	client := &bench.Client{URL: url, Model: o.model, Key: o.apiKey}
-	if client.Model == "" {
-		var err error
-		if client.Model, err = client.FirstModel(ctx); err != nil {
-			return fmt.Errorf("%s: %w", url, err)
-		}
-	}
-	warm := &bench.Run{Options: o.Options, Client: client, Prompts: bench.Prompts{Seed: o.Seed}}
-	if err := warm.Warm(ctx, scenarios[0]); err != nil {
-		return fmt.Errorf("%s: %w", url, err)
-	}
-	knows, err := client.KnowsAim(ctx)
+	warm := &bench.Run{Options: o.Options, Client: &bench.Client{URL: url, Model: o.model, Key: o.apiKey}, Prompts: bench.Prompts{Seed: o.Seed}}
+	knows, err := o.meet(ctx, warm)
 	if err != nil {
 		return fmt.Errorf("%s: %w", url, err)
 	}
 	var samples []bench.Sample
 	var failed error
 	for _, s := range scenarios {
-		if s.Own || s.OnlyAim && !knows {
-			if len(o.scenarios) > 0 {
-				return usageError{fmt.Errorf("--scenario %s needs %s", s.Name, map[bool]string{true: "a server that it starts itself: see aim bench compare", false: "a server that knows modulation"}[s.Own])}
-			}
+		switch missing := lacking(s, knows); {
+		case missing == "":
+		case len(o.scenarios) > 0:
+			return usageError{fmt.Errorf("--scenario %s needs %s", s.Name, missing)}
+		default:
 			continue
 		}
-		for round := range o.rounds {
-			r := *warm
-			r.Round = round
-			r.Record = func(name string, f bench.Figures) {
-				samples = append(samples, bench.Sample{Scenario: s.Name, Case: name, Round: round, Figures: f, Others: -1})
-				tellSample(std.err, samples[len(samples)-1], o.rounds)
-			}
-			err := s.Measure(ctx, &r)
-			var refused *bench.StatusError
-			if errors.As(err, &refused) && ctx.Err() == nil { // the other loads may do
-				failed = errors.Join(failed, fmt.Errorf("%s: %w", s.Name, err))
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.Name, err)
-			}
+		of, err := o.repeat(ctx, s, *warm, std.err)
+		samples = append(samples, of...)
+		var refused *bench.StatusError
+		switch {
+		case errors.As(err, &refused) && ctx.Err() == nil: // the other loads may do
+			failed = errors.Join(failed, err)
+		case err != nil:
+			return err
 		}
 	}
-	fmt.Fprintf(std.out, "%s, model %s, %d rounds, seed %d; times in seconds, medians of the rounds\n\n%s",
-		url, client.Model, o.rounds, o.Seed, bench.Table(samples, []string{""}))
+	fmt.Fprintf(std.out, "%s, model %s, rounds: %d, seed: %d; times in seconds, medians of the rounds\n\n%s",
+		url, warm.Client.Model, o.rounds, o.Seed, bench.Table(samples, []string{""}))
 	if o.json != "" {
 		report := &bench.Report{
-			Date: time.Now(), Command: "aim bench " + url, Machine: bench.ThisMachine(), Model: client.Model,
+			Date: time.Now(), Command: "aim bench " + url, Machine: bench.ThisMachine(), Model: warm.Client.Model,
 			Rounds: o.rounds, Options: o.Options, Sides: []bench.SideInfo{{Aim: knows}}, Samples: samples,
 		}
 		failed = errors.Join(failed, report.Save(o.json))
 	}
 	return failed
+}
+
+// meet finds out about a server: the model where none is named, what it can do, and whether it knows modulation.
+func (o *benchOptions) meet(ctx context.Context, r *bench.Run) (knowsAim bool, err error) {
+	if r.Client.Model == "" {
+		if r.Client.Model, err = r.Client.FirstModel(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := r.Warm(ctx, false); err != nil {
+		return false, err
+	}
+	return r.Client.KnowsAim(ctx)
+}
+
+// lacking is what a server at some URL does not have for a scenario, "" where nothing.
+func lacking(s *bench.Scenario, knowsAim bool) string {
+	switch {
+	case s.Own:
+		return "a server that it starts itself: see aim bench compare"
+	case s.OnlyAim && !knowsAim:
+		return "a server that knows modulation"
+	}
+	return ""
+}
+
+// repeat measures a scenario in all rounds, and returns what was measured before it failed, too.
+func (o *benchOptions) repeat(ctx context.Context, s *bench.Scenario, r bench.Run, stderr io.Writer) (samples []bench.Sample, err error) {
+	for round := range o.rounds {
+		r.Round = round
+		r.Record = func(name string, f bench.Figures) {
+			samples = append(samples, bench.Sample{Scenario: s.Name, Case: name, Round: round, Figures: f, Others: -1})
+			tellSample(stderr, samples[len(samples)-1], o.rounds)
+		}
+		if err := s.Measure(ctx, &r); err != nil {
+			return samples, fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return samples, nil
 }
 
 // tellSample says in one line what has just been measured.

@@ -94,6 +94,7 @@ func commandLine(cmd *cobra.Command) string {
 		case "aim", "other-aim", "model", "other-model":
 			value = filepath.Base(value)
 		}
+		value = strings.Trim(value, "[]") // of lists
 		if strings.ContainsAny(value, " ") {
 			value = quote(value)
 		}

@@ -94,7 +94,7 @@ func (c *Comparison) turn(ctx context.Context, s *Scenario, side *Side, round in
 		Options: c.Options, Client: &Client{URL: p.URL}, Prompts: Prompts{Seed: c.Seed}, Round: round, Process: p,
 		Record: func(name string, f Figures) { took(Sample{s.Name, name, side.Name, round, f, meter.others()}) },
 	}
-	if err := r.Warm(alive, s); err != nil {
+	if err := r.Warm(alive, s.Cold); err != nil {
 		return p.explain(err)
 	}
 	if c.wordsPerToken > 0 {
@@ -108,11 +108,10 @@ func (c *Comparison) turn(ctx context.Context, s *Scenario, side *Side, round in
 	return nil
 }
 
-// Warm waits until the server answers and finds out what it can do. Where the scenario measures a cold start the prompt is
-// short.
-func (r *Run) Warm(ctx context.Context, s *Scenario) (err error) {
+// Warm waits until the server answers and finds out what it can do. Where a cold start is measured, the prompt is short.
+func (r *Run) Warm(ctx context.Context, cold bool) (err error) {
 	words := 64
-	if s.Cold {
+	if cold {
 		words = 16
 	}
 	r.First, err = r.Client.Probe(ctx, &r.Prompts, words)

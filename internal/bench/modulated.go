@@ -7,7 +7,9 @@ import (
 )
 
 // A span has a second sequence, so that there are twice as many slots as clients.
-func shapeModulated(o *Options) Shape { return Shape{2 * o.Slots, roomFor(2*question + o.Answer)} }
+func shapeModulated(o *Options) Shape {
+	return Shape{2 * o.Slots, roomFor(2*o.question() + 16 + o.Answer)}
+}
 
 // instruction is the span of span focus.
 const instruction = "Mention the rain often."
@@ -45,7 +47,7 @@ func tiers(ctx context.Context, r *Run) error {
 // compare runs variants there and back (A-B-C-C-B-A), so that what drifts meanwhile is the same for all.
 func (r *Run) compare(ctx context.Context, variants []variant) error {
 	n := r.crowd()
-	if _, err := r.Client.loop(ctx, n, 1, r.Limit, r.spread("warm", question, 8)); err != nil {
+	if _, err := r.Client.loop(ctx, n, 1, r.Limit, r.spread("warm", r.question(), 8)); err != nil {
 		return err
 	}
 	loads := map[string][]load{}
@@ -53,7 +55,7 @@ func (r *Run) compare(ctx context.Context, variants []variant) error {
 	slices.Reverse(there)
 	for lap, v := range append(slices.Clone(variants), there...) {
 		l, err := r.Client.loop(ctx, n, 1, r.Limit, func(client, _ int) Request {
-			prompt := r.Prompts.Text(question, v.name, lap, r.Round, client) + ". " + instruction
+			prompt := r.Prompts.Text(r.question(), v.name, lap, r.Round, client) + ". " + instruction
 			return Request{Prompt: prompt, MaxTokens: r.Answer, Aim: v.aim(client)}
 		})
 		if err != nil {

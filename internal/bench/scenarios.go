@@ -10,21 +10,24 @@ import (
 	"time"
 )
 
-// The lengths of short questions and answers, in tokens, where the scenario is about something else.
-const (
-	question    = 32
-	shortAnswer = 64
-)
+// question and shortAnswer are lengths in tokens where the scenario is about something else.
+func (o *Options) question() int    { return min(32, o.Prompt) }
+func (o *Options) shortAnswer() int { return min(64, o.Answer) }
+
+// opening is the length of the first message of a chat, which goes on for chatTurns turns.
+func (o *Options) opening() int { return min(400, 2*o.Prompt) }
+
+const chatTurns = 4
 
 func shapeDistinct(o *Options) Shape { return Shape{o.Slots, roomFor(o.Prompt + o.Answer)} }
 func shapeShared(o *Options) Shape {
-	return Shape{o.Slots, roomFor(o.Prefix + question + shortAnswer)}
+	return Shape{o.Slots, roomFor(o.Prefix + o.question() + o.shortAnswer())}
 }
-func shapeAgain(o *Options) Shape { return Shape{o.Slots, roomFor(o.Prefix + shortAnswer)} }
+func shapeAgain(o *Options) Shape { return Shape{o.Slots, roomFor(o.Prefix + o.shortAnswer())} }
 func shapeChat(o *Options) Shape {
-	return Shape{o.Slots, roomFor(chatOpening + chatTurns*(question+shortAnswer+32))}
+	return Shape{o.Slots, roomFor(o.opening() + chatTurns*(o.question()+o.shortAnswer()+32))}
 }
-func shapeLong(o *Options) Shape { return Shape{longStreams + 1, roomFor(o.Long + shortAnswer)} }
+func shapeLong(o *Options) Shape { return Shape{longStreams + 1, roomFor(o.Long + o.shortAnswer())} }
 func shapeMemory(*Options) Shape { return Shape{16, 1024} }
 
 // spread are prompts that have nothing in common; load tells those of one case from those of another.
@@ -60,7 +63,7 @@ func shared(ctx context.Context, r *Run) error {
 	prefix := r.Prompts.Text(r.Prefix, "shared", r.Round)
 	n := r.crowd()
 	return r.run(ctx, clients(n), n, r.Requests, func(client, i int) Request {
-		return Request{Prompt: prefix + " " + r.Prompts.Text(question, "shared", r.Round, client, i), MaxTokens: shortAnswer}
+		return Request{Prompt: prefix + " " + r.Prompts.Text(r.question(), "shared", r.Round, client, i), MaxTokens: r.shortAnswer()}
 	})
 }
 
@@ -68,7 +71,7 @@ func shared(ctx context.Context, r *Run) error {
 func identical(ctx context.Context, r *Run) error {
 	prompt := r.Prompts.Text(r.Prompt, "identical", r.Round)
 	n := r.crowd()
-	return r.run(ctx, clients(n), n, 1, func(int, int) Request { return Request{Prompt: prompt, MaxTokens: shortAnswer} })
+	return r.run(ctx, clients(n), n, 1, func(int, int) Request { return Request{Prompt: prompt, MaxTokens: r.shortAnswer()} })
 }
 
 // again asks a long prompt, and then three times the same.
@@ -82,19 +85,13 @@ func again(ctx context.Context, r *Run) error {
 	return r.run(ctx, "again", 1, 3, request)
 }
 
-// A chat begins with a longer message and goes on for so many turns.
-const (
-	chatOpening = 400
-	chatTurns   = 4
-)
-
 // chat is one conversation. What the server said goes back to it with the next question, as chat clients do.
 func chat(ctx context.Context, r *Run) error {
-	messages := []Message{{Role: "user", Content: r.Prompts.Text(chatOpening, "chat", r.Round)}}
+	messages := []Message{{Role: "user", Content: r.Prompts.Text(r.opening(), "chat", r.Round)}}
 	var next load
 	for turn := range chatTurns {
 		l, err := r.Client.loop(ctx, 1, 1, r.Limit, func(int, int) Request {
-			return Request{Messages: messages, MaxTokens: shortAnswer}
+			return Request{Messages: messages, MaxTokens: r.shortAnswer()}
 		})
 		if err != nil {
 			return err
@@ -106,7 +103,7 @@ func chat(ctx context.Context, r *Run) error {
 			next.answers = append(next.answers, l.answers[0])
 			next.took += l.took
 		}
-		messages = append(messages, Message{"assistant", a.Text}, Message{"user", r.Prompts.Text(question, "chat", r.Round, turn)})
+		messages = append(messages, Message{"assistant", a.Text}, Message{"user", r.Prompts.Text(r.question(), "chat", r.Round, turn)})
 	}
 	r.Record("next turns", figures(next))
 	return nil
@@ -125,7 +122,7 @@ func long(ctx context.Context, r *Run) error {
 	failed := make(chan error, 1) // one send each, so that the goroutine ends though nobody may look
 	go func() {
 		l, err := r.Client.loop(ctx, longStreams, 1, 0, func(client, i int) Request {
-			q := r.spread("long", question, r.Long)(client, i)
+			q := r.spread("long", r.question(), r.Long)(client, i)
 			q.OnText = func(pieces int) {
 				if pieces == 4 && running.Add(1) == longStreams {
 					close(all)
@@ -204,7 +201,7 @@ func busy(ctx context.Context, r *Run) error {
 	}()
 	n := min(4, r.Slots)
 	// What spins at barriers may be slower by a factor of 100 here, so the limit is short and the load small.
-	l, err := r.Client.loop(ctx, n, 1, min(r.Limit, 45*time.Second), r.spread("busy", question, shortAnswer))
+	l, err := r.Client.loop(ctx, n, 1, min(r.Limit, 45*time.Second), r.spread("busy", r.question(), r.shortAnswer()))
 	if err == nil {
 		r.Record(clients(n), figures(l))
 	}
@@ -214,15 +211,15 @@ func busy(ctx context.Context, r *Run) error {
 // idle measures distinct prompts, fills the cache with prompts that nobody asks for again, and measures others.
 func idle(ctx context.Context, r *Run) error {
 	n := r.crowd()
-	if _, err := r.Client.loop(ctx, n, 1, r.Limit, r.spread("idle warm", question, 8)); err != nil {
+	if _, err := r.Client.loop(ctx, n, 1, r.Limit, r.spread("idle warm", r.question(), 8)); err != nil {
 		return err
 	}
 	if err := r.run(ctx, "empty", n, r.Requests, r.spread("idle empty", r.Prompt, r.Answer)); err != nil {
 		return err
 	}
 	shape := shapeDistinct(&r.Options)
-	length := r.Prompt + r.Answer
-	each := (shape.Slots*shape.Context*5/4/length + n) / n
+	length := shape.Context * 3 / 4
+	each := (shape.Slots*shape.Context*5/4/length + n) / n // to 5/4 of the cache, and rounded up
 	if _, err := r.Client.loop(ctx, n, each, 0, r.spread("idle fill", length, 1)); err != nil {
 		return err
 	}
