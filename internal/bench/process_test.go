@@ -19,17 +19,17 @@ func shell(script string) *Side {
 }
 
 func TestServersEnd(t *testing.T) {
-	ctx, interrupt := context.WithCancel(t.Context())
-	defer interrupt()
-	for name, end := range map[string]func(*Process){
-		"stopped":     func(p *Process) { p.Stop() },
-		"interrupted": func(*Process) { interrupt() },
+	for name, end := range map[string]func(*Process, context.CancelFunc){
+		"stopped":     func(p *Process, _ context.CancelFunc) { p.Stop() },
+		"interrupted": func(_ *Process, interrupt context.CancelFunc) { interrupt() },
 	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		defer interrupt()
 		p, err := shell("exec sleep 600").Start(ctx, Shape{}, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		end(p)
+		end(p, interrupt)
 		select {
 		case <-p.ended:
 		case <-time.After(patience):
