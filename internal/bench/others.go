@@ -13,30 +13,36 @@ type ticks struct{ total, busy float64 }
 // meter tells how much of the processors' time went to neither the server nor us: what disturbs a measurement. Where the system
 // does not tell, it stays silent.
 type meter struct {
-	ok     bool
-	begin  ticks
-	ours   float64
-	server string
+	// The files to read: of all processors, of this process and of the server.
+	system, self, server string
+
+	ok    bool
+	begin ticks
+	ours  float64
 }
 
 // startMeter begins to measure beside a server that has just been started.
 func startMeter(pid int) *meter {
-	m := &meter{server: fmt.Sprintf("/proc/%d/stat", pid)}
-	var self bool
-	m.begin, m.ok = systemTicks("/proc/stat")
-	m.ours, self = processTicks("/proc/self/stat")
-	m.ok = m.ok && self
+	m := &meter{system: "/proc/stat", self: "/proc/self/stat", server: fmt.Sprintf("/proc/%d/stat", pid)}
+	m.start()
 	return m
+}
+
+func (m *meter) start() {
+	var known, self bool
+	m.begin, known = systemTicks(m.system)
+	m.ours, self = processTicks(m.self)
+	m.ok = known && self
 }
 
 // others is the share of all processors' time that others took so far, time stolen by a hypervisor included; -1 where it is
 // not known. The server must not have ended.
 func (m *meter) others() float64 {
-	now, ok := systemTicks("/proc/stat")
-	ours, self := processTicks("/proc/self/stat")
+	now, known := systemTicks(m.system)
+	ours, self := processTicks(m.self)
 	server, alive := processTicks(m.server)
-	if total := now.total - m.begin.total; m.ok && ok && self && alive && total > 0 {
-		// Ticks are counted on two ways, so that a small difference can come out negative.
+	if total := now.total - m.begin.total; m.ok && known && self && alive && total > 0 {
+		// Ticks are counted in two ways, so that a small difference can come out negative.
 		return max(0, (now.busy-m.begin.busy)-(ours-m.ours)-server) / total
 	}
 	return -1

@@ -1,11 +1,11 @@
 package bench
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 )
 
 func TestTicks(t *testing.T) {
@@ -34,23 +34,41 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-// TestOthers has a server that spins: it is one of us and no disturbance, until the meter looks at another process.
 func TestOthers(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs /proc")
+	dir := t.TempDir()
+	m := &meter{system: filepath.Join(dir, "stat"), self: filepath.Join(dir, "self"), server: filepath.Join(dir, "server")}
+	set := func(busy, idle, ours, server int) {
+		for path, text := range map[string]string{
+			m.system: fmt.Sprintf("cpu %d 0 0 %d 0 0 0 0 0 0\n", busy, idle),
+			m.self:   fmt.Sprintf("1 (bench) R 1 2 3 4 5 6 7 8 9 10 %d 1 0\n", ours),
+			m.server: fmt.Sprintf("2 (aim) R 1 2 3 4 5 6 7 8 9 10 %d 0 0\n", server),
+		} {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	p, err := shell(spin).Start(t.Context(), Shape{}, t.TempDir())
-	if err != nil {
+	set(1000, 500, 10, 0)
+	m.start()
+	// Of 200 ticks 150 were busy: 100 in the server, 20 here, and so 30 elsewhere.
+	set(1150, 550, 30, 100)
+	if got := m.others(); !near(got, 0.15) {
+		t.Errorf("others took %g, want 0.15", got)
+	}
+	set(1150, 550, 60, 100)
+	if got := m.others(); got != 0 {
+		t.Errorf("others took %g, want 0 where ticks do not add up", got)
+	}
+	if err := os.Remove(m.server); err != nil {
 		t.Fatal(err)
 	}
-	defer p.Stop()
-	ours, theirs := startMeter(p.cmd.Process.Pid), startMeter(os.Getpid())
-	time.Sleep(time.Second)
-	// Both saw the same machine, so whatever else runs, they differ by what the server used.
-	if a, b := ours.others(), theirs.others(); a < 0 || b < a {
-		t.Errorf("others took %.2f beside the server and %.2f without it; want more without", a, b)
+	if got := m.others(); got != -1 {
+		t.Errorf("without a server others took %g, want -1", got)
 	}
-	if got := startMeter(1 << 30).others(); got != -1 {
-		t.Errorf("beside no process: %g", got)
+	if runtime.GOOS != "linux" {
+		return
+	}
+	if m := startMeter(os.Getpid()); !m.ok {
+		t.Error("the files of this system cannot be read")
 	}
 }
