@@ -17,10 +17,10 @@ import (
 // loadOptions are the flags that say what servers are measured with.
 type loadOptions struct {
 	bench.Options
-	scenarios, clients []string
-	rounds             int
-	quick              bool
-	json               string
+	scenarios []string
+	rounds    int
+	quick     bool
+	json      string
 }
 
 // flags defines them, with the scenarios that can be named.

@@ -154,7 +154,7 @@ func TestLoopIsClosed(t *testing.T) {
 		n := inFlight.Add(1)
 		defer inFlight.Add(-1)
 		total.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() { //nolint:revive // nothing to do
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() { // another was faster
 		}
 		fmt.Fprintf(w, "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: %s\n\n", usage)
 	}))

@@ -27,6 +27,7 @@ func shapeAgain(o *Options) Shape { return Shape{o.Slots, roomFor(o.Prefix + o.s
 func shapeChat(o *Options) Shape {
 	return Shape{o.Slots, roomFor(o.opening() + chatTurns*(o.question()+o.shortAnswer()+32))}
 }
+
 func shapeLong(o *Options) Shape { return Shape{longStreams + 1, roomFor(o.Long + o.shortAnswer())} }
 func shapeMemory(*Options) Shape { return Shape{16, 1024} }
 
