@@ -92,7 +92,7 @@ compare = scripts/llama-server >/dev/null || echo "bench: llama-server cannot be
 	bin/aim bench compare --model $(MODEL) $(ARGS)
 
 .PHONY: bench
-bench: build model ## compare Aim with llama-server, about 20 minutes; writes docs/performance.md. The first time builds llama-server
+bench: build model ## compare Aim with llama-server, 20 to 25 minutes; writes docs/performance.md. The first time builds llama-server
 	@$(compare) --doc docs/performance.md
 
 .PHONY: bench-quick

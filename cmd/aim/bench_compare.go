@@ -44,7 +44,7 @@ each ratio is to the one that is better at it. Beside the loads of aim bench, th
   memory  the most that a server holds with 16 slots of 1024    busy  beside a process that keeps one core busy
   start   process start to first token                          idle  distinct prompts once the cache is full of others
 
-All of it takes about 20 minutes on two cores, --quick 5. With --json a later run adds its loads to the file.
+All of it takes 20 to 25 minutes on two cores, --quick 5. With --json a later run adds its loads to the file.
 scripts/llama-server builds llama-server; without it, Aim is measured alone. A second Aim, of another build, model file or flags,
 can take part as well: --other-aim, --other-model, --other-flags.`,
 		Example: `  aim bench compare --quick

@@ -164,7 +164,7 @@ func long(ctx context.Context, r *Run) error {
 
 // memory keeps all slots busy twice, and looks at the most that the process held by then.
 func memory(ctx context.Context, r *Run) error {
-	l, err := r.Client.loop(ctx, 16, 2, r.Limit, r.spread("memory", 300, 32))
+	l, err := r.Client.loop(ctx, 16, 2, r.Limit, r.spread("memory", 200, 16))
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func busy(ctx context.Context, r *Run) error {
 	}()
 	n := min(4, r.Slots)
 	// What spins at barriers may be slower by a factor of 100 here, so the limit is short and the load small.
-	l, err := r.Client.loop(ctx, n, 1, min(r.Limit, 45*time.Second), r.spread("busy", r.question(), r.shortAnswer()))
+	l, err := r.Client.loop(ctx, n, 1, min(r.Limit, 45*time.Second), r.spread("busy", r.question(), r.shortAnswer()/2))
 	if err == nil {
 		r.Record(clients(n), figures(l))
 	}
@@ -215,7 +215,7 @@ func idle(ctx context.Context, r *Run) error {
 	if _, err := r.Client.loop(ctx, n, 1, r.Limit, r.spread("idle warm", r.question(), 8)); err != nil {
 		return err
 	}
-	if err := r.run(ctx, "empty", n, r.Requests, r.spread("idle empty", r.Prompt, r.Answer)); err != nil {
+	if err := r.run(ctx, "empty", n, 1, r.spread("idle empty", r.Prompt, r.Answer)); err != nil {
 		return err
 	}
 	shape := shapeDistinct(&r.Options)
@@ -224,5 +224,5 @@ func idle(ctx context.Context, r *Run) error {
 	if _, err := r.Client.loop(ctx, n, each, 0, r.spread("idle fill", length, 1)); err != nil {
 		return err
 	}
-	return r.run(ctx, "full", n, r.Requests, r.spread("idle full", r.Prompt, r.Answer))
+	return r.run(ctx, "full", n, 1, r.spread("idle full", r.Prompt, r.Answer))
 }
