@@ -202,7 +202,7 @@ func busy(ctx context.Context, r *Run) error {
 	}()
 	n := min(4, r.Slots)
 	// What spins at barriers may be slower by a factor of 100 here, so the limit is short and the load small.
-	l, err := r.Client.loop(ctx, n, 1, min(r.Limit, 45*time.Second), r.spread("busy", r.question(), r.shortAnswer()/2))
+	l, err := r.Client.loop(ctx, n, 1, min(r.Limit, 45*time.Second), r.spread("busy", r.question(), max(1, r.shortAnswer()/2)))
 	if err == nil {
 		r.Record(clients(n), figures(l))
 	}
