@@ -86,6 +86,9 @@ the path of any other. Where the folder holds one model, no command needs to be 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRun(), newCalibrate(), newEval(), newBench(), newModels(), newVersion())
+	root.AddCommand(
+		newServe(), newRun(), newCalibrate(), newEval(),
+		newBench(), newOptimize(), newQuantize(), newModels(), newVersion(),
+	)
 	return root
 }

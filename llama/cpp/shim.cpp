@@ -3,6 +3,7 @@
 #include <climits>
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
 
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
@@ -10,11 +11,25 @@
 extern "C" {
 void aimLog(int level, char *text);
 bool aimProgress(float fraction, uintptr_t handle);
+bool aimQuantized(int done, int of, uintptr_t handle);
 }
+
+// aim_quantizing is the handle of the quantization that runs on this thread, 0 for none.
+thread_local uintptr_t aim_quantizing = 0;
 
 namespace {
 
-void log_to_go(enum ggml_log_level level, const char *text, void *) { aimLog(level, const_cast<char *>(text)); }
+void log_to_go(enum ggml_log_level level, const char *text, void *) {
+    aimLog(level, const_cast<char *>(text));
+    int done = 0, of = 0;
+    // The quantizer tells nobody how far it is, and cannot be stopped, but for this line before each tensor. Here only C++ frames and
+    // no threads are between us and the handler in llama_model_quantize.
+    if (aim_quantizing != 0 && sscanf(text, "[%d/%d]", &done, &of) == 2 && !aimQuantized(done - 1, of, aim_quantizing)) {
+        char end[] = "stopped\n";
+        aimLog(GGML_LOG_LEVEL_CONT, end);
+        throw std::runtime_error("stopped");
+    }
+}
 
 bool progress_to_go(float fraction, void *handle) { return aimProgress(fraction, reinterpret_cast<uintptr_t>(handle)); }
 

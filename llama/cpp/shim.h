@@ -36,6 +36,12 @@ size_t aim_pieces(const struct llama_vocab *vocab, char *buf, size_t cap, uint32
 struct ggml_threadpool *aim_threadpool(int n);
 void aim_threadpool_free(struct ggml_threadpool *pool);
 
+// aim_quantize writes source as target. overrides are lines of a ggml_type's number, a space, and what the names of the tensors that get
+// it contain; progress is a handle that aimQuantized understands. False comes with err set where an exception was caught here;
+// llama.cpp catches most itself and logs them.
+bool aim_quantize(const char *source, const char *target, struct llama_model_quantize_params params, const char *overrides,
+                  uintptr_t progress, char *err, size_t n);
+
 // aim_schema_to_grammar returns the grammar of a JSON schema of len bytes, for the caller to free, or NULL with err set. The converter
 // calls itself as deep as the schema is: it runs on a thread with a stack of that many bytes.
 char *aim_schema_to_grammar(const char *schema, size_t len, size_t stack, char *err, size_t n);
