@@ -69,6 +69,7 @@ stays best, the share of steps at which it did, and 95 % bands by bootstrap over
 	}
 	f := cmd.Flags()
 	o.flags(cmd)
+	o.optimizeFlags(f, "calibrate the file that aim optimize kept, as auto of serve and run loads it")
 	intVar(f, &o.slots, "slots", 16, 1, 256, "answers to generate at once")
 	f.StringVar(&o.prompts, "prompts", "", "file with prompts to measure on, one a line (default: built-in ones)")
 	intVar(f, &o.steps, "steps", calibrate.DefaultSteps, 64, 1<<24, "about how many steps to look at; more is more exact")
@@ -117,6 +118,9 @@ func runCalibrate(ctx context.Context, o calibrateOptions, std streams) error {
 	}
 	if o.context == 0 {
 		o.context = calibrationContext // that of serve would only cost memory
+	}
+	if err := o.useWeights(ctx, false, quiet, std.err); err != nil {
+		return err
 	}
 	e, err := openEngine(o.engineOptions, progressLine(std.err, "loading the model"))
 	if err != nil {

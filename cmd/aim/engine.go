@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type engineOptions struct {
 	slots, context, batch, threads, queue, gpuLayers int
 	unified                                          bool
 	prefixes                                         prefixOptions
+	// optimize says whether an optimized file is loaded in the model's place; weights is its path, "" for the model's own.
+	optimize, weights string
 }
 
 // flags defines those that serve and run have in common.
@@ -55,7 +58,7 @@ func (o *engineOptions) sequenceFlags(f *pflag.FlagSet) {
 // engine is a loaded model, ready to answer.
 type engine struct {
 	*llama.Engine
-	// name is the model's name, which the wire calls id, and path its file.
+	// name is the model's name, which the wire calls id, and path the file that is loaded: its own, or one optimized from it.
 	name, path string
 	// template is nil where neither the model nor the user has one.
 	template *chat.Template
@@ -75,7 +78,7 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if err != nil {
 		return nil, err
 	}
-	e = &engine{name: models.Name(path), path: path}
+	e = &engine{name: models.Name(path), path: cmp.Or(o.weights, path)}
 	defer func() {
 		if err != nil {
 			e.close()
@@ -84,7 +87,7 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if e.secret, err = o.secret(); err != nil {
 		return e, err
 	}
-	if e.model, err = cpp.Load(path, cpp.ModelOptions{GPULayers: driverLayers(o.gpuLayers), Progress: progress}); err != nil {
+	if e.model, err = cpp.Load(e.path, cpp.ModelOptions{GPULayers: driverLayers(o.gpuLayers), Progress: progress}); err != nil {
 		return e, err
 	}
 	if o.context, err = o.boundedContext(e); err != nil {

@@ -57,6 +57,7 @@ In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such 
 		},
 	}
 	o.flags(cmd)
+	o.optimizeFlags(cmd.Flags(), "load the file that aim optimize kept in place of the model's own")
 	o.settingFlags(cmd.Flags())
 	// One conversation. The queue bridges the moment until a stopped answer has left its slot.
 	o.slots, o.queue = 1, 1
@@ -104,6 +105,9 @@ func converse(ctx context.Context, o runOptions, prompt string, std streams) err
 	}
 	if !interactive && prompt == "" {
 		return usageError{errors.New("nothing to answer: give a prompt, or text on standard input")}
+	}
+	if err := o.useWeights(ctx, false, quiet, std.err); err != nil {
+		return err
 	}
 	e, err := openEngine(o.engineOptions, progressLine(std.err, "loading the model"))
 	if err != nil {

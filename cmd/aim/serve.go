@@ -66,6 +66,7 @@ a second signal ends it at once.`,
 	f := cmd.Flags()
 	o.flags(cmd)
 	o.sequenceFlags(f)
+	o.optimizeFlags(f, "load the file that aim optimize kept in place of the model's own; auto looks for it once, in less than a minute")
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	floatVar(f, &o.sigma, "sigma", 0, "utility modulation to impose: standard deviation of the noise on all logits", sigmaParams)
 	intVar(f, &o.window, "noise-window", 0, 0, 1024, "tokens that utility noise depends on, beside a fingerprint of the prompt; 0 is all tokens so far")
@@ -116,6 +117,11 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	go func() { failed <- web.Serve(listener) }()
 	defer web.Close() //nolint:errcheck // where shutdown was not reached
 
+	if err := o.useWeights(ctx, true, log, std.err); ctx.Err() != nil {
+		return nil // it was asked to end
+	} else if err != nil {
+		return err
+	}
 	e, err := load(ctx, o, std.err)
 	if err != nil || e == nil {
 		return err

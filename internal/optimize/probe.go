@@ -71,7 +71,7 @@ func (p *Probe) Run(ctx context.Context) (*Record, error) {
 	if err != nil || r.Text != p.TextID {
 		r = &Record{Name: models.Name(p.Original), Key: p.Key, Text: p.TextID}
 	}
-	r.Bytes, r.MaxLoss, r.Threads, r.Stopped = info.Size(), p.MaxLoss, p.Threads, ""
+	r.Bytes, r.MaxLoss, r.Threads, r.Stopped, r.Interrupted = info.Size(), p.MaxLoss, p.Threads, "", false
 	original, closed, err := p.Lab.Open(p.Original)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (p *Probe) Run(ctx context.Context) (*Record, error) {
 		}
 		result := p.measure(ctx, original, f, r)
 		if ctx.Err() != nil {
-			r.Stopped = context.Cause(ctx).Error()
+			r.Stopped, r.Interrupted = context.Cause(ctx).Error(), errors.Is(ctx.Err(), context.Canceled)
 			break
 		}
 		r.set(result)
@@ -197,11 +197,14 @@ var ErrChanged = errors.New("the optimized file is gone or was changed")
 
 // Use is the path of the file to load in place of the original: that which the record keeps, or the original itself where nothing is
 // better. It fails with [ErrNone], [ErrStale] or [ErrChanged] where that is not known.
-func Use(original string, key Key, maxLoss float64) (path string, r *Record, err error) {
+func Use(original string, key Key) (path string, r *Record, err error) {
 	if r, err = Load(RecordPath(original), key); err != nil {
 		return "", nil, err
 	}
-	best := Choose(r.Results, maxLoss)
+	if r.Interrupted {
+		return "", r, ErrNone
+	}
+	best := Choose(r.Results, r.MaxLoss)
 	if best == nil {
 		return original, r, nil
 	}

@@ -64,8 +64,9 @@ type Record struct {
 	MaxLoss float64 `json:"max_loss"`
 	// Kept is nil where nothing is better than the original.
 	Kept *Kept `json:"kept,omitempty"`
-	// Stopped says why not all formats were measured, where that is so.
-	Stopped string `json:"stopped,omitempty"`
+	// Stopped says why not all formats were measured, where that is so; Interrupted that somebody ended it, so that it was no decision.
+	Stopped     string `json:"stopped,omitempty"`
+	Interrupted bool   `json:"interrupted,omitempty"`
 }
 
 // ErrStale says that a record is of another file, processor or build.
