@@ -46,3 +46,17 @@ func Tensors(path string) (tensors []Tensor, err error) {
 	}
 	return tensors, nil
 }
+
+// OutputType is the type of the matrix that makes logits of hidden states, which the token embeddings are where a model has no other; ""
+// where it has neither.
+func OutputType(tensors []Tensor) (kind string) {
+	for _, t := range tensors {
+		switch t.Name {
+		case "output.weight":
+			return t.Type
+		case "token_embd.weight":
+			kind = t.Type
+		}
+	}
+	return kind
+}

@@ -136,7 +136,15 @@ func newProbe(original string, o optimizeOptions) (*optimize.Probe, error) {
 		}
 		text = string(content)
 	}
-	formats := optimize.Candidates()
+	facts, err := models.Read(original)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", original, err)
+	}
+	tensors, err := models.Tensors(original)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", original, err)
+	}
+	formats := optimize.Candidates(facts.Quantization, models.OutputType(tensors))
 	if o.formats != nil {
 		formats = nil
 		for _, s := range o.formats {
@@ -263,6 +271,6 @@ func verdict(r *optimize.Record, dir string) string {
 		return fmt.Sprintf("Nothing faster keeps perplexity within %.3g %% of the original's: the original stays in use.", 100*r.MaxLoss)
 	}
 	x := r.Result(r.Kept.Format)
-	return fmt.Sprintf("Kept: %s, %.2f times as fast; it takes %s more on disk, took %.1f s to write, and costs %+.2f %% perplexity (at most %.2f %%; KL %.5f nats).",
-		filepath.Join(dir, r.Kept.File), x.Speedup, scaled(float64(x.Bytes), "B"), x.Seconds, 100*x.Quality.Loss(), 100*x.Quality.WorstLoss(), x.Quality.KL)
+	return fmt.Sprintf("Kept: %s, %.2f times as fast; it takes %s more on disk, took %.1f s to write, and costs %+.2f %% ± %.2f %% perplexity (KL %.5f nats).",
+		filepath.Join(dir, r.Kept.File), x.Speedup, scaled(float64(x.Bytes), "B"), x.Seconds, 100*x.Quality.Loss(), 200*x.Quality.StdErr, x.Quality.KL)
 }

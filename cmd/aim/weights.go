@@ -20,11 +20,10 @@ func (o *engineOptions) optimizeFlags(f *pflag.FlagSet, usage string) {
 	choiceVar(f, &o.optimize, "optimize", usage, "off", "auto")
 }
 
-// How long serve looks for a format before it serves, and in files of which size: beyond it, a decision would take longer.
-const (
-	probeTime = 45 * time.Second
-	probeSize = 400 << 20
-)
+// probeTime is how long serve looks for a format before it serves, probeSize in files up to which size: larger ones would take longer.
+var probeTime = 45 * time.Second
+
+const probeSize = 400 << 20
 
 // useWeights finds the file to load in place of the model's own, where --optimize asks for one. With probe it looks for the best format
 // if nobody did before. Whatever fails leaves the original, and the log says why; the error is that of ctx or of the model's name.
@@ -108,7 +107,7 @@ func logWeights(log *slog.Logger, path string, r *optimize.Record) {
 	}
 	x := r.Result(r.Kept.Format)
 	log.Info("an optimized file is loaded in place of the original", "model", r.Name, "format", x.Format, "file", filepath.Base(path),
-		"times_as_fast", fmt.Sprintf("%.2f", x.Speedup), "perplexity", share(x.Quality.Loss()), "at_most", share(x.Quality.WorstLoss()),
+		"times_as_fast", fmt.Sprintf("%.2f", x.Speedup), "perplexity", share(x.Quality.Loss()), "std_err", share(x.Quality.StdErr),
 		"kl_nats", fmt.Sprintf("%.5f", x.Quality.KL), "same_top", share(x.Quality.SameTop), "size", scaled(float64(x.Bytes), "B"))
 }
 

@@ -38,9 +38,6 @@ type Quality struct {
 // Loss is by which share the candidate's perplexity is above the original's; negative where it is below.
 func (q *Quality) Loss() float64 { return math.Expm1(q.LogRatio) }
 
-// WorstLoss is the loss at two standard errors above what was measured: with some 97 % confidence it is less.
-func (q *Quality) WorstLoss() float64 { return math.Expm1(q.LogRatio + 2*q.StdErr) }
-
 // difference is what one pair of rows contributes.
 type difference struct {
 	original, candidate float64 // -log p(next)

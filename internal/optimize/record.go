@@ -120,13 +120,13 @@ const (
 	aboutEqual = 0.98
 )
 
-// fits says that a format may be taken: it was compared, and its loss is within the allowed one for all that the text tells.
+// fits says that a format may be taken: it was compared on enough text to tell such a loss from none, and its loss is within it.
 func (r *Result) fits(maxLoss float64) bool {
-	return r.Failed == "" && r.Speedup >= worthwhile && r.Quality != nil && r.Quality.WorstLoss() <= maxLoss
+	return r.Failed == "" && r.Speedup >= worthwhile && r.Quality != nil && r.Quality.StdErr <= maxLoss && r.Quality.Loss() <= maxLoss
 }
 
-// Choose is the format to use where perplexity may rise by the share maxLoss: the fastest of those that keep within it also at two
-// standard errors above what was measured. It is nil where that is the original itself.
+// Choose is the format to use where perplexity may rise by the share maxLoss: the fastest of those that keep within it. A format does not
+// count where the standard error of its loss is larger than maxLoss. It is nil where the original itself is the choice.
 func Choose(results []Result, maxLoss float64) *Result {
 	var best *Result
 	for i := range results {

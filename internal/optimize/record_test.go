@@ -16,7 +16,7 @@ func result(format string, bytes int64, speedup, loss float64) Result {
 
 func TestChoose(t *testing.T) {
 	unsure := result("Q5_0", 60, 1.9, 0.002)
-	unsure.Quality.StdErr = 0.003
+	unsure.Quality.StdErr = 0.006
 	broken := result("F16", 200, 3, 0)
 	broken.Failed = "no space"
 	unknown := result("IQ4_NL", 50, 2, 0)
@@ -33,7 +33,8 @@ func TestChoose(t *testing.T) {
 	}{
 		{"two are about as fast, and the smaller is taken", all, 0.005, "Q8_0"},
 		{"less loss is allowed than the faster ones have", all, 0.0015, "BF16"},
-		{"what a short text leaves open counts against a format", all, 0.0083, "Q5_0"},
+		{"a text that is too short to tell is no ground for a choice", all, 0.0059, "Q8_0"},
+		{"a longer one is", all, 0.0061, "Q5_0"},
 		{"the fastest of all may lose this much", all, 0.2, "Q4_0"},
 		{"no loss at all", all[1:], 0, ""},
 		{"nothing was measured", nil, 1, ""},
@@ -97,9 +98,12 @@ func TestFormats(t *testing.T) {
 			t.Errorf("%q is %+v", text, f)
 		}
 	}
-	for _, f := range Candidates() {
+	for _, f := range Candidates("Q4_0", "Q6_K") {
 		if again, err := ParseFormat(f.String()); err != nil || again.String() != f.String() {
 			t.Errorf("candidate %s: %v", f, err)
+		}
+		if f.Type == "Q4_0" {
+			t.Error("the original itself is a candidate")
 		}
 	}
 }
