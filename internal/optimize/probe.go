@@ -146,9 +146,10 @@ func (p *Probe) figures(ctx context.Context, original *Subject, f Format, path s
 	}
 	defer closed()
 	p.report("timing "+r.Format, nil)
-	if r.Original, r.Speed, r.Speedup, err = Race(ctx, original, candidate, p.SpeedText, p.Rounds); err != nil {
+	if r.Original, r.Speed, err = Race(ctx, original, candidate, p.SpeedText, p.Rounds); err != nil {
 		return err
 	}
+	r.Speedup = Speedup(r.Original, r.Speed)
 	if best := Choose(record.Results, p.MaxLoss); p.Contenders && (r.Speedup < worthwhile || best != nil && r.Speedup < best.Speedup) {
 		return nil
 	}

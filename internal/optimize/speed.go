@@ -38,23 +38,26 @@ func Speedup(original, candidate Speed) float64 {
 		original.task(original.Decode8) / candidate.task(candidate.Decode8))
 }
 
-// Race measures two models in turns, so that what else the machine does meets both. The figures are the medians of the rounds, the
-// speed-up the median of the speed-ups of each round.
-func Race(ctx context.Context, original, candidate *Subject, tokens []sampler.Token, rounds int) (a, b Speed, speedup float64, err error) {
-	var as, bs []Speed
-	var ratios []float64
+// Race measures two models in turns, so that what else the machine does meets both. The figures are the best of the rounds, because
+// that can only slow a model down.
+func Race(ctx context.Context, original, candidate *Subject, tokens []sampler.Token, rounds int) (a, b Speed, err error) {
 	for range rounds {
 		x, err := lap(ctx, original, tokens)
 		if err != nil {
-			return a, b, 0, err
+			return a, b, err
 		}
 		y, err := lap(ctx, candidate, tokens)
 		if err != nil {
-			return a, b, 0, err
+			return a, b, err
 		}
-		as, bs, ratios = append(as, x), append(bs, y), append(ratios, Speedup(x, y))
+		a, b = a.best(x), b.best(y)
 	}
-	return medians(as), medians(bs), median(ratios), nil
+	return a, b, nil
+}
+
+// best takes the better of each figure.
+func (s Speed) best(o Speed) Speed {
+	return Speed{max(s.Prefill, o.Prefill), max(s.Decode1, o.Decode1), max(s.Decode8, o.Decode8)}
 }
 
 // Steps of decoding in a lap: of one sequence, and of Streams together.
@@ -91,7 +94,7 @@ func lap(ctx context.Context, s *Subject, tokens []sampler.Token) (speed Speed, 
 	for i := range steps1 {
 		single = append(single, []llama.Row{{Token: tokens[promptTokens+i], Pos: promptTokens + i, Logits: true}})
 	}
-	if speed.Decode1, err = timed(ctx, s, steps1, single...); err != nil {
+	if speed.Decode1, err = timed(ctx, s, 1, single...); err != nil {
 		return speed, err
 	}
 	var together [][]llama.Row
@@ -111,7 +114,7 @@ func lap(ctx context.Context, s *Subject, tokens []sampler.Token) (speed Speed, 
 			return speed, err
 		}
 	}
-	speed.Decode8, err = timed(ctx, s, steps8*Streams, together...)
+	speed.Decode8, err = timed(ctx, s, Streams, together...)
 	return speed, err
 }
 
@@ -128,40 +131,19 @@ func copyPrompt(s *Subject, prompt []llama.Row, seq int) error {
 	return s.Decoder.Decode(rows)
 }
 
-// timed decodes batches one after the other and returns tokens per second.
+// timed decodes batches of so many tokens one after the other, and returns tokens per second in the one of median time.
 func timed(ctx context.Context, s *Subject, tokens int, batches ...[]llama.Row) (float64, error) {
-	start := time.Now()
-	for _, rows := range batches {
+	times := make([]float64, len(batches))
+	for i, rows := range batches {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
+		start := time.Now()
 		if err := s.Decoder.Decode(rows); err != nil {
 			return 0, err
 		}
+		times[i] = time.Since(start).Seconds()
 	}
-	return float64(tokens) / max(time.Since(start).Seconds(), 1e-9), nil
-}
-
-func medians(all []Speed) Speed {
-	of := func(figure func(Speed) float64) float64 {
-		var list []float64
-		for _, s := range all {
-			list = append(list, figure(s))
-		}
-		return median(list)
-	}
-	return Speed{
-		of(func(s Speed) float64 { return s.Prefill }),
-		of(func(s Speed) float64 { return s.Decode1 }),
-		of(func(s Speed) float64 { return s.Decode8 }),
-	}
-}
-
-// median is that of a list, which it sorts; 0 of none.
-func median(list []float64) float64 {
-	if len(list) == 0 {
-		return 0
-	}
-	slices.Sort(list)
-	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
+	slices.Sort(times)
+	return float64(tokens) / max(times[len(times)/2], 1e-9), nil
 }
