@@ -16,6 +16,11 @@ type Setup struct {
 	GPULayers int
 	// Split are the shares of the GPUs in the offloaded layers, in any unit; none is a single GPU.
 	Split []float64
+	// Rows shares each matrix between the GPUs instead of whole layers; MainGPU then keeps the KV cache.
+	Rows    bool
+	MainGPU int
+	// Unified keeps all slots in one KV cache, of which each pass then looks at all.
+	Unified bool
 	// CacheType is how the KV cache is stored: "f16", the default, or "q8_0" or "q4_0".
 	CacheType string
 }
@@ -69,6 +74,21 @@ func NewEstimator(path string) (e *Estimator, err error) {
 	return e, nil
 }
 
+// Layers is [Needs.Layers].
+func (e *Estimator) Layers() int { return e.layers }
+
+// TrainContext is the number of tokens the model was trained on at once, 0 where the file does not say.
+func (e *Estimator) TrainContext() int { return int(e.file.Architecture().MaximumContextLength) }
+
+// ChatTemplate is the Jinja template of the file, "" without one.
+func (e *Estimator) ChatTemplate() string {
+	kv, ok := e.file.Header.MetadataKV.Get("tokenizer.chat_template")
+	if !ok || kv.ValueType != gguf.GGUFMetadataValueTypeString {
+		return ""
+	}
+	return kv.ValueString()
+}
+
 // cacheTypes are the names of the ways to store the KV cache.
 var cacheTypes = map[string]gguf.GGMLType{"": gguf.GGMLTypeF16, "f16": gguf.GGMLTypeF16, "q8_0": gguf.GGMLTypeQ8_0, "q4_0": gguf.GGMLTypeQ4_0}
 
@@ -88,21 +108,21 @@ func (e *Estimator) Needs(s Setup) (n Needs, err error) {
 	if cells > math.MaxInt32 {
 		return Needs{}, fmt.Errorf("%d slots of %d tokens are more than the %d that a cache can have", s.Slots, s.Context, math.MaxInt32)
 	}
-	run := e.file.EstimateLLaMACppRun(
-		gguf.WithParallelSize(int32(s.Slots)), gguf.WithLLaMACppContextSize(int32(cells)), gguf.WithFlashAttention(),
-		gguf.WithLLaMACppLogicalBatchSize(int32(s.Batch)), gguf.WithLLaMACppPhysicalBatchSize(int32(min(s.Batch, 512))),
-		gguf.WithLLaMACppOffloadLayers(uint64(min(s.GPULayers, e.layers))), gguf.WithTensorSplitFraction(cumulated(s.Split)),
-		gguf.WithLLaMACppCacheKeyType(cache), gguf.WithLLaMACppCacheValueType(cache),
-		gguf.WithLLaMACppFullSizeSWACache(), // llama.cpp's default: windows that keep all cells
-	)
-	need := func(d gguf.LLaMACppRunDeviceUsage) Need {
+	run := e.run(s, cells, cache)
+	compute := run
+	if !s.Unified { // a pass looks at one slot's cells at a time
+		compute = e.run(s, cells/s.Slots, cache)
+	}
+	need := func(i int) Need {
+		d := run.Devices[i]
 		return Need{
-			Layers: int(d.HandleLayers), Weights: int64(d.Weight.Sum()), KV: int64(d.KVCache.Sum()), Compute: int64(d.Computation.Sum()),
+			Layers: int(d.HandleLayers), Weights: int64(d.Weight.Sum()), KV: int64(d.KVCache.Sum()),
+			Compute: int64(compute.Devices[i].Computation.Sum()),
 		}
 	}
-	n = Needs{Layers: e.layers, Main: need(run.Devices[0])}
-	for _, d := range run.Devices[1:] {
-		gpu := need(d)
+	n = Needs{Layers: e.layers, Main: need(0)}
+	for i := range run.Devices[1:] {
+		gpu := need(i + 1)
 		if s.GPULayers == 0 {
 			gpu = Need{}
 		}
@@ -111,6 +131,23 @@ func (e *Estimator) Needs(s Setup) (n Needs, err error) {
 	// The parser counts an output layer that shares its weights with the embedding as if they were there twice.
 	n.Main.Weights = min(n.Main.Weights, e.weights)
 	return n, nil
+}
+
+// run asks the parser, for a cache of so many cells.
+func (e *Estimator) run(s Setup, cells int, cache gguf.GGMLType) gguf.LLaMACppRunEstimate {
+	shares := cumulated(s.Split)
+	mode := gguf.LLaMACppSplitModeLayer
+	if s.Rows {
+		mode = gguf.LLaMACppSplitModeRow
+	}
+	return e.file.EstimateLLaMACppRun(
+		gguf.WithParallelSize(int32(s.Slots)), gguf.WithLLaMACppContextSize(int32(cells)), gguf.WithFlashAttention(),
+		gguf.WithLLaMACppLogicalBatchSize(int32(s.Batch)), gguf.WithLLaMACppPhysicalBatchSize(int32(min(s.Batch, 512))),
+		gguf.WithLLaMACppOffloadLayers(uint64(min(s.GPULayers, e.layers))), gguf.WithTensorSplitFraction(shares),
+		gguf.WithLLaMACppSplitMode(mode), gguf.WithMainGPUIndex(max(0, min(s.MainGPU, len(shares)-1))),
+		gguf.WithLLaMACppCacheKeyType(cache), gguf.WithLLaMACppCacheValueType(cache),
+		gguf.WithLLaMACppFullSizeSWACache(), // llama.cpp's default: windows that keep all cells
+	)
 }
 
 // cumulated turns shares into the ends of their parts of [0, 1], as the parser wants them.

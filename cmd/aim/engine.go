@@ -30,6 +30,7 @@ type engineOptions struct {
 	slots, context, batch, threads, queue, gpuLayers int
 	unified                                          bool
 	prefixes                                         prefixOptions
+	gpu                                              gpuOptions
 	// optimize says whether an optimized file is loaded in the model's place; weights is its path, "" for the model's own.
 	optimize, weights string
 }
@@ -43,7 +44,7 @@ func (o *engineOptions) flags(cmd *cobra.Command) {
 	intVar(f, &o.context, "ctx", 0, 0, math.MaxInt32, fmt.Sprintf("tokens of one conversation, prompt and answer; 0 is %d, or what the model was trained on if that is less", defaultContext))
 	intVar(f, &o.batch, "batch", 512, 1, 1<<16, "most tokens of one decode")
 	intVar(f, &o.threads, "threads", runtime.GOMAXPROCS(0), 1, 512, "threads that compute")
-	intVar(f, &o.gpuLayers, "gpu-layers", -1, -1, math.MaxInt16, "layers to compute on a GPU, where there is one; -1 is all")
+	o.gpuFlags(f)
 	complete(cmd, "model", completeModels)
 }
 
@@ -87,7 +88,11 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if e.secret, err = o.secret(); err != nil {
 		return e, err
 	}
-	if e.model, err = cpp.Load(e.path, cpp.ModelOptions{GPULayers: driverLayers(o.gpuLayers), Progress: progress}); err != nil {
+	layers, split, err := o.placement(e.path)
+	if err != nil {
+		return e, err
+	}
+	if e.model, err = cpp.Load(e.path, cpp.ModelOptions{GPULayers: driverLayers(layers), Split: split, Progress: progress}); err != nil {
 		return e, err
 	}
 	if o.context, err = o.boundedContext(e); err != nil {
@@ -148,7 +153,7 @@ func (o *engineOptions) check() error {
 	if o.batch < o.slots {
 		return usageError{fmt.Errorf("--batch %d is less than --slots %d: every conversation needs a place in a decode", o.batch, o.slots)}
 	}
-	return nil
+	return o.gpu.check()
 }
 
 func (o *engineOptions) find() (string, error) {
@@ -204,7 +209,7 @@ func (o *engineOptions) compile(m *cpp.Model) (template *chat.Template, source s
 // driverLayers translates the number of layers to offload: the driver's zero value is all of them.
 func driverLayers(flag int) int {
 	switch flag {
-	case -1:
+	case autoLayers, allLayers:
 		return 0
 	case 0:
 		return -1

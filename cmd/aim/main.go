@@ -82,13 +82,14 @@ the path of any other. Where the folder holds one model, no command needs to be 
   aim run --focus water=50% "Describe a summer day."
   echo "What is Go?" | aim run       # just the answer
   aim calibrate                      # what the levels of utility mean for a model
-  aim models                         # what there is to serve`,
+  aim models                         # what there is to serve
+  aim doctor                         # whether machine, build and model go together`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(
 		newServe(), newRun(), newCalibrate(), newEval(),
-		newBench(), newOptimize(), newQuantize(), newModels(), newVersion(),
+		newBench(), newOptimize(), newQuantize(), newDoctor(), newModels(), newVersion(),
 	)
 	return root
 }

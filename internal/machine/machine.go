@@ -11,21 +11,24 @@ import (
 // CPU is what there is to compute with.
 type CPU struct {
 	// Name is what the processor calls itself, "" where it does not.
-	Name string
+	Name string `json:"name"`
 	// Cores are physical ones, 0 where that is not known; Threads are those of them that the operating system lets the program use.
-	Cores, Threads int
+	Cores   int `json:"cores"`
+	Threads int `json:"threads"`
 	// Quota is the share of time that the control group allows, in threads; 0 is all of it.
-	Quota float64
+	Quota float64 `json:"quota"`
 	// Parallel is Go's GOMAXPROCS: Threads, or a smaller Quota rounded up, where the environment does not say otherwise.
-	Parallel int
+	Parallel int `json:"parallel"`
 }
 
 // Memory is the main memory. Sizes are in bytes.
 type Memory struct {
 	// Total is that of the machine, and Available what programs may take of it without swapping; 0 where it is not known.
-	Total, Available int64
+	Total     int64 `json:"total"`
+	Available int64 `json:"available"`
 	// Limit is the most that the control group may use, 0 for no limit, and Used what it uses without what can be dropped at once.
-	Limit, Used int64
+	Limit int64 `json:"limit"`
+	Used  int64 `json:"used"`
 }
 
 // Usable is how much a program may have in all: the total, or the limit.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/cgo"
 	"strings"
 	"sync"
@@ -38,6 +39,8 @@ var loading sync.Mutex
 type ModelOptions struct {
 	// GPULayers is the number of layers to offload; 0 means all, -1 none.
 	GPULayers int
+	// Split says how several GPUs share the model.
+	Split Split
 	// NoMmap reads the file instead of mapping it.
 	NoMmap bool
 	// Progress, when set, is called with the loaded fraction, in [0, 1].
@@ -111,6 +114,16 @@ func load(path string, o ModelOptions) (c *C.struct_llama_model, err error) {
 	case -1:
 		layers = 0
 	}
+	where, err := o.Split.placement(layers)
+	if err != nil {
+		return nil, err
+	}
+	// llama.cpp reads the shares through a pointer in C's struct.
+	var pinned runtime.Pinner
+	defer pinned.Unpin()
+	if where.tensor_split != nil {
+		pinned.Pin(where.tensor_split)
+	}
 	var progress cgo.Handle
 	if o.Progress != nil {
 		progress = cgo.NewHandle(o.Progress)
@@ -120,7 +133,7 @@ func load(path string, o ModelOptions) (c *C.struct_llama_model, err error) {
 	defer C.free(unsafe.Pointer(cpath))
 	var thrown errorBuffer
 	logged := collectErrors(func() {
-		c = C.aim_load(cpath, C.int32_t(layers), C.bool(!o.NoMmap), C.uintptr_t(progress), thrown.ptr(), thrown.len())
+		c = C.aim_load(cpath, where, C.bool(!o.NoMmap), C.uintptr_t(progress), thrown.ptr(), thrown.len())
 	})
 	if c != nil {
 		return c, nil

@@ -16,8 +16,16 @@ extern "C" {
 // aim_log_to_go sends llama.cpp's and ggml's log to aimLog.
 void aim_log_to_go(void);
 
+// aim_placement says what goes to which GPU, in llama.cpp's terms.
+struct aim_placement {
+    int32_t gpu_layers;
+    int32_t main_gpu;
+    enum llama_split_mode split_mode;
+    const float *tensor_split; // llama_max_devices() of them, or NULL
+};
+
 // aim_load loads a model; progress is a handle that aimProgress understands, 0 for none.
-struct llama_model *aim_load(const char *path, int32_t gpu_layers, bool mmap, uintptr_t progress, char *err, size_t n);
+struct llama_model *aim_load(const char *path, struct aim_placement where, bool mmap, uintptr_t progress, char *err, size_t n);
 
 struct llama_context *aim_new_context(struct llama_model *model, struct llama_context_params params, char *err, size_t n);
 
