@@ -9,6 +9,9 @@ ADDR ?= 127.0.0.1:8080
 MODEL ?= SmolLM2-135M-Instruct.Q4_1
 ARGS ?=
 
+# Further flags of CMake: make cuda CUDA_FLAGS="-DCMAKE_CUDA_ARCHITECTURES=80;90"
+CUDA_FLAGS ?=
+
 # Time for each fuzz target, and which benchmarks of Go run.
 FUZZTIME ?= 10s
 BENCH ?= .
@@ -43,13 +46,31 @@ build: deps ## build bin/aim; the first time compiles llama.cpp, which takes min
 	@[ -x bin/aim ] || echo "building bin/aim; where llama.cpp was never compiled, this takes some minutes ..."
 	@$(cgo) go build -o bin/aim ./cmd/aim
 
+.PHONY: dist
+dist: deps ## make dist/aim-….tar.gz: a program for all processors, with kernels for newer ones and all licences
+	@scripts/dist
+
+.PHONY: dist-check
+dist-check: deps model ## check what make dist made, here and on an old processor (qemu-x86_64-static)
+	tests/dist/check dist/aim-*/
+
+.PHONY: cuda
+cuda: deps ## build the CUDA back end into lib/ollama, where bin/aim finds it; CUDA_FLAGS=-DCMAKE_CUDA_ARCHITECTURES=90 is the default
+	@libraries=$$(scripts/backend cuda $(CUDA_FLAGS)) && mkdir -p lib/ollama && cp "$$libraries"/*.so "$$libraries"/*.so.* lib/ollama/
+	@echo "lib/ollama has it; bin/aim doctor says whether it finds a GPU"
+
 .PHONY: test
 test: test-go race test-llama test-e2e ## run all tests
 
 .PHONY: test-go
-test-go: deps ## test the pure Go packages, without a C compiler
+test-go: deps vet-darwin ## test the pure Go packages, without a C compiler
 	@echo "== the pure packages, CGO_ENABLED=0"
 	CGO_ENABLED=0 go test $(pure)
+
+.PHONY: vet-darwin
+vet-darwin: deps ## check that the pure Go packages compile for macOS
+	@echo "== the pure packages, for macOS"
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go vet $(pure)
 
 .PHONY: race
 race: deps ## test the pure Go packages under the race detector, with fewer samples
@@ -142,7 +163,7 @@ deps: ## check for compilers and headers, and install what is missing
 
 .PHONY: clean
 clean: ## remove what was built here; models and the Go build cache stay
-	rm -rf bin $(venv) $(venv)-clients $(js) $(vercel)
+	rm -rf bin dist lib $(venv) $(venv)-clients $(js) $(vercel)
 
 $(golangci):
 	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)

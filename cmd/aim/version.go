@@ -27,8 +27,14 @@ func newVersion() *cobra.Command {
 	}
 }
 
+// release is the version of a build that is given away, set by scripts/dist.
+var release string
+
 // version is the module's version; built from a repository, it has the commit in it.
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}
