@@ -35,7 +35,7 @@ pure = $$(CGO_ENABLED=0 go list ./... | grep -Ev '$(impure)')
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build model ## serve the default model on ADDR (127.0.0.1:8080), with further flags in ARGS
@@ -48,6 +48,7 @@ build: deps ## build bin/aim; the first time compiles llama.cpp, which takes min
 
 .PHONY: dist
 dist: deps ## make dist/aim-….tar.gz: a program for all processors, with kernels for newer ones and all licences
+	@[ "$$(uname -s)" != Linux ] || scripts/deps backends
 	@scripts/dist
 
 .PHONY: dist-check
@@ -56,8 +57,10 @@ dist-check: deps model ## check what make dist made, here and on an old processo
 
 .PHONY: cuda
 cuda: deps ## build the CUDA back end into lib/ollama, where bin/aim finds it; CUDA_FLAGS=-DCMAKE_CUDA_ARCHITECTURES=90 is the default
-	@libraries=$$(scripts/backend cuda $(CUDA_FLAGS)) && mkdir -p lib/ollama && cp "$$libraries"/*.so "$$libraries"/*.so.* lib/ollama/
-	@echo "lib/ollama has it; bin/aim doctor says whether it finds a GPU"
+	@scripts/deps backends
+	@libraries=$$(scripts/backend cuda $(CUDA_FLAGS)) && mkdir -p lib/ollama && \
+	  cp "$$libraries"/libggml-base.so.0 "$$libraries"/libggml-cuda.so lib/ollama/
+	@echo "it is in lib/ollama, where bin/aim looks; bin/aim doctor says whether it finds a GPU"
 
 .PHONY: test
 test: test-go race test-llama test-e2e ## run all tests

@@ -69,7 +69,7 @@ x86_flags() {
 	native=$($cc -march=native -Q --help=target 2>/dev/null || true)
 	name=$(echo "$native" | awk '$1 == "-march=" { print $2; exit }')
 	if [ -z "$name" ]; then # not gcc: the level that AVX2 stands for, if the processor has it
-		grep -qsw avx2 /proc/cpuinfo && echo -march=x86-64-v3
+		{ cat /proc/cpuinfo || sysctl -n machdep.cpu.leaf7_features; } 2>/dev/null | grep -qiw avx2 && echo -march=x86-64-v3
 		return 0
 	fi
 	{

@@ -13,6 +13,7 @@ import (
 func (r *Report) Diagnose() {
 	r.Findings = nil
 	r.instructions()
+	r.outranked()
 	r.folders()
 	r.gpus()
 	r.threads()
@@ -60,6 +61,32 @@ func (r *Report) instructions() {
 	if len(unused) > 0 && !r.loadedProcessor() {
 		r.warn("build it on this machine (make build), or put the libraries of make dist into "+r.libraryFolder(),
 			"the program makes no use of this processor's %s: it computes several times slower than it could", strings.Join(unused, ", "))
+	}
+}
+
+// outranked finds a loaded back end for the processor that makes use of less than the program's own: ggml prefers any that is loaded.
+func (r *Report) outranked() {
+	var own, used *Backend
+	for i := range r.Backends {
+		switch b := &r.Backends[i]; {
+		case b.Name == "CPU" && b.Library == "":
+			own = b
+		case b.Name == "CPU" && b.Used:
+			used = b
+		}
+	}
+	if own == nil || used == nil {
+		return
+	}
+	var lost []string
+	for _, f := range own.Features {
+		if !slices.Contains(used.Features, f) {
+			lost = append(lost, f)
+		}
+	}
+	if len(lost) > 0 {
+		r.warn("take it and its like out of that folder: this program was built for this machine, and needs none of them",
+			"%s computes, though the program's own kernels make more of this processor (%s)", used.Library, strings.Join(lost, ", "))
 	}
 }
 

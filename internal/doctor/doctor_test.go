@@ -56,8 +56,14 @@ func TestDiagnose(t *testing.T) {
 		},
 		{"a baseline build with the best variant", func(r *Report) {
 			r.ISAs[1].Built, r.Backends[0].Used = false, false
-			r.Backends = append(r.Backends, Backend{Name: "CPU", Library: "/opt/aim/lib/ollama/libggml-cpu-haswell.so", Used: true})
+			r.Backends = append(r.Backends, Backend{
+				Name: "CPU", Library: "/opt/aim/lib/ollama/libggml-cpu-haswell.so", Used: true, Features: []string{"AVX2", "FMA"},
+			})
 		}, false, "", ""},
+		{"a build for this machine beside older kernels", func(r *Report) {
+			r.Backends[0].Used, r.Backends[0].Features = false, []string{"AVX2", "AVX512_VNNI"}
+			r.Backends = append(r.Backends, Backend{Name: "CPU", Library: "/l/libggml-cpu-haswell.so", Used: true, Features: []string{"AVX2"}})
+		}, false, "/l/libggml-cpu-haswell.so computes, though the program's own kernels make more of this processor (AVX512_VNNI)", "out of that folder"},
 		{
 			"folders named that are not there", func(r *Report) { r.Flags.LibrariesNamed = true },
 			true, "LIBRARIES names /opt/aim/lib/ollama, which does not exist", "unset",

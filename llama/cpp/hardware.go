@@ -3,6 +3,7 @@ package cpp
 // #include <stdlib.h>
 // #include "hardware.h"
 // #include "isa.h"
+// #include "shim.h"
 import "C"
 
 import (
@@ -121,8 +122,16 @@ var kinds = map[uint32]DeviceKind{
 }
 
 // libraryOf is the shared library in which a back end lies, "" for the program itself.
-func libraryOf(reg C.ggml_backend_reg_t) string {
-	object := objectOf(unsafe.Pointer(reg))
+func libraryOf(reg C.ggml_backend_reg_t) string { return libraryAt(unsafe.Pointer(reg)) }
+
+// threadpoolLibrary is the library that makes the pools of threads, likewise.
+func threadpoolLibrary() string {
+	initialize()
+	return libraryAt(C.aim_threadpool_maker())
+}
+
+func libraryAt(address unsafe.Pointer) string {
+	object := objectOf(address)
 	if object == objectOf(C.aim_isa) {
 		return ""
 	}

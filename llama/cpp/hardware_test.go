@@ -24,6 +24,20 @@ func TestProcessorIsThere(t *testing.T) {
 	t.Logf("%+v %+v", backends, devices)
 }
 
+// TestThreadpoolsAreTheProcessors holds that pools come from the back end that computes with them, which may be a loaded one:
+// `make dist-check` runs this, and the contract, with the libraries of make dist.
+func TestThreadpoolsAreTheProcessors(t *testing.T) {
+	for _, d := range Devices() {
+		if d.Kind == Processor {
+			if got := threadpoolLibrary(); got != d.Library {
+				t.Errorf("pools come from %q, the processor's back end is %q", got, d.Library)
+			}
+			t.Logf("the processor's back end is %q", d.Library)
+			return
+		}
+	}
+}
+
 // TestISAs holds that what this program was built for is there, since it runs, and that ggml, compiled with the same flags, agrees.
 func TestISAs(t *testing.T) {
 	built := map[string]bool{}

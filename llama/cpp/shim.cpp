@@ -112,6 +112,10 @@ struct ggml_threadpool *aim_threadpool(int n) {
     return make(&params);
 }
 
+const void *aim_threadpool_maker(void) {
+    return reinterpret_cast<const void *>(cpu_function<decltype(ggml_threadpool_new)>("ggml_threadpool_new"));
+}
+
 void aim_threadpool_free(struct ggml_threadpool *pool) {
     auto *release = cpu_function<decltype(ggml_threadpool_free)>("ggml_threadpool_free");
     if (pool != nullptr && release != nullptr) {

@@ -50,6 +50,9 @@ void aim_threadpool_free(struct ggml_threadpool *pool);
 bool aim_quantize(const char *source, const char *target, struct llama_model_quantize_params params, const char *overrides,
                   uintptr_t progress, char *err, size_t n);
 
+// aim_threadpool_maker is the function that makes the pools: an address in the program, or in the library that is loaded.
+const void *aim_threadpool_maker(void);
+
 // aim_schema_to_grammar returns the grammar of a JSON schema of len bytes, for the caller to free, or NULL with err set. The converter
 // calls itself as deep as the schema is: it runs on a thread with a stack of that many bytes.
 char *aim_schema_to_grammar(const char *schema, size_t len, size_t stack, char *err, size_t n);
