@@ -119,11 +119,16 @@ func TestProbe(t *testing.T) {
 	}))
 	defer web.Close()
 	client, p := &Client{URL: web.URL}, &Prompts{}
-	if _, err := client.Probe(t.Context(), p, 64); err != nil {
+	if _, err := client.Probe(t.Context(), p, 64, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if client.IgnoreEOS || p.WordsPerToken != 0.5 || requests.Load() != 4 {
 		t.Errorf("after %d requests ignore_eos is %v, with %g words a token; want 4, false, 0.5", requests.Load(), client.IgnoreEOS, p.WordsPerToken)
+	}
+	requests.Store(0)
+	var refused *StatusError
+	if _, err := client.Probe(t.Context(), p, 64, 0); !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable {
+		t.Errorf("without patience: %v", err)
 	}
 }
 
@@ -138,7 +143,7 @@ func TestRefusalsAreTold(t *testing.T) {
 			fmt.Fprint(w, text)
 		}))
 		client := &Client{URL: web.URL}
-		_, err := client.Probe(t.Context(), &Prompts{}, 1)
+		_, err := client.Probe(t.Context(), &Prompts{}, 1, time.Minute)
 		var refused *StatusError
 		if !errors.As(err, &refused) || err.Error() != want {
 			t.Errorf("got %v, want %q", err, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // Sample is what a case of a scenario gave on one side in one round.
@@ -108,13 +109,20 @@ func (c *Comparison) turn(ctx context.Context, s *Scenario, side *Side, round in
 	return nil
 }
 
-// Warm waits until the server answers and finds out what it can do. Where a cold start is measured, the prompt is short.
+// startUp is how long a server may take until its model answers.
+const startUp = 5 * time.Minute
+
+// Warm sends a first request and finds out what the server can do. Where a cold start is measured, the prompt is short. A server
+// of ours is waited for.
 func (r *Run) Warm(ctx context.Context, cold bool) (err error) {
-	words := 64
+	words, patience := 64, time.Duration(0)
 	if cold {
 		words = 16
 	}
-	r.First, err = r.Client.Probe(ctx, &r.Prompts, words)
+	if r.Process != nil {
+		patience = startUp
+	}
+	r.First, err = r.Client.Probe(ctx, &r.Prompts, words, patience)
 	return err
 }
 

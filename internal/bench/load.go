@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"syscall"
 	"time"
@@ -12,11 +13,11 @@ import (
 // MaxClients is the largest number of clients of a load.
 const MaxClients = 256
 
-// Probe sends a first request, which warms a server up, until it is ready to answer: that is asked again while nobody
-// listens or the model is loading. It finds out how many of our words a token is, and whether the server takes ignore_eos.
-func (c *Client) Probe(ctx context.Context, p *Prompts, words int) (*Answer, error) {
+// Probe sends a first request, which warms a server up. It is sent again for as long as patience while nobody listens or the
+// model is loading. It finds out how many of our words a token is, and whether the server takes ignore_eos.
+func (c *Client) Probe(ctx context.Context, p *Prompts, words int, patience time.Duration) (*Answer, error) {
 	c.IgnoreEOS = true
-	for {
+	for until := time.Now().Add(patience); ; {
 		a, err := c.Do(ctx, Request{Prompt: p.words(words, "probe"), MaxTokens: 8})
 		var refused *StatusError
 		switch {
@@ -28,8 +29,7 @@ func (c *Client) Probe(ctx context.Context, p *Prompts, words int) (*Answer, err
 		case errors.As(err, &refused) && refused.Status == http.StatusBadRequest && c.IgnoreEOS:
 			c.IgnoreEOS = false
 			continue
-		case errors.As(err, &refused) && refused.Status == http.StatusServiceUnavailable, errors.Is(err, syscall.ECONNREFUSED):
-		default:
+		case !starting(err) || time.Now().After(until):
 			return a, err
 		}
 		select {
@@ -38,6 +38,16 @@ func (c *Client) Probe(ctx context.Context, p *Prompts, words int) (*Answer, err
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// starting tells that a request failed as it does while a server starts: nobody listens yet, the model is loading, or the
+// connection was accepted and closed again.
+func starting(err error) bool {
+	var refused *StatusError
+	if errors.As(err, &refused) {
+		return refused.Status == http.StatusServiceUnavailable
+	}
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }
 
 // errLimit is why answers are cut.

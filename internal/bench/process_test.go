@@ -50,7 +50,7 @@ func TestServersThatEndByThemselvesAreExplained(t *testing.T) {
 	ctx, end := p.While(t.Context())
 	defer end()
 	// Nobody ever listens on its port, so that only its end ends this.
-	_, err = (&Client{URL: p.URL}).Probe(ctx, &Prompts{}, 1)
+	_, err = (&Client{URL: p.URL}).Probe(ctx, &Prompts{}, 1, time.Minute)
 	if err = p.explain(err); !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "exit status 3") || !strings.HasSuffix(err.Error(), "no such model\n") {
 		t.Errorf("got %v", err)
 	}
