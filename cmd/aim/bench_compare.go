@@ -279,7 +279,7 @@ func (o *compareOptions) findPeer() (path, build string, err error) {
 	}
 	build = "llama.cpp"
 	if version, ok := strings.CutPrefix(filepath.Base(filepath.Dir(path)), "llama-server-"); ok {
-		build += " of llama-cpp-python " + version + ", Release, for this processor"
+		build += " of llama-cpp-python " + version + ", Release, for this processor without AMX"
 	}
 	return path, build, nil
 }
