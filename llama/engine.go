@@ -44,6 +44,15 @@ type Config struct {
 	// ScoreRows is how many rows of logits a decode may have for [Request.ScorePrompt]; default as many as 64 MiB hold. A
 	// driver may keep as much memory as the largest decode took.
 	ScoreRows int
+	// Draft is the most tokens to guess ahead for an answer, in [0, 64], where that is expected to make it faster; 0 guesses
+	// none. The answers stay the same; see speculate.go.
+	Draft int
+	// Drafter guesses where the answer's own text and its prompt give no good guesses; nil for none. It needs a Draft above 0.
+	Drafter Drafter
+	// NoLookup leaves all guesses to the Drafter.
+	NoLookup bool
+	// DraftAlways guesses whatever it costs: for tests, and to measure how many guesses are right.
+	DraftAlways bool
 }
 
 // scoreBytes is the default of Config.ScoreRows in bytes.
@@ -61,6 +70,7 @@ func (c Config) withDefaults(vocab int) Config {
 	if c.Pause == 0 {
 		c.Pause = 200 * time.Millisecond
 	}
+	c.Draft = max(0, min(c.Draft, maxDraft))
 	set(&c.ScoreRows, max(1, scoreBytes/(4*max(vocab, 1))))
 	return c
 }
@@ -88,6 +98,7 @@ type Engine struct {
 	busy                                    atomic.Int64
 	decodes, promptTokens, completionTokens atomic.Uint64
 	cacheStats                              atomic.Pointer[CacheStats]
+	drafted, accepted                       atomic.Uint64
 	counters                                counters
 	slots                                   slots
 }
@@ -103,20 +114,23 @@ type loop struct {
 	keeper Keeper // nil where dec is none
 	sized  bool   // whether cache.most is known
 	pace   pace
+	took   time.Duration // by the last decode
 }
 
 // answer is the engine's half of a sequence: how its tokens are chosen, assembled and handed over.
 type answer struct {
-	ctx     context.Context
-	sampler *sampler.Sampler
-	text    text
-	forced  []sampler.Token // what is left of Request.Forced
-	box     mailbox
-	max     int
-	control bool // Request.ShowControl
-	scores  *scores
-	usage   Usage
-	clock   clock
+	ctx      context.Context
+	sampler  *sampler.Sampler
+	text     text
+	forced   []sampler.Token // what is left of Request.Forced
+	lookup   *lookup         // nil where nothing is guessed by it
+	drafting drafting
+	box      mailbox
+	max      int
+	control  bool // Request.ShowControl
+	scores   *scores
+	usage    Usage
+	clock    clock
 
 	name    string         // Request.Name
 	counted sampler.Counts // what the engine's counters have of the sampler's
@@ -131,8 +145,13 @@ type step struct {
 	row    []float32
 	// twins are the rows of the sequence's twins.
 	twins [][]float32
-	delta Delta
-	err   error
+	// drafted are the guesses that follow, and guesses the rows of logits after them.
+	drafted []Row
+	guesses [][]float32
+	delta   Delta
+	more    []Delta // of the tokens beyond the first
+	chosen  int     // how many tokens were
+	err     error
 }
 
 // New returns an Engine over m and d. Its requests wait until Run is called.
@@ -183,6 +202,8 @@ type Stats struct {
 	Decodes, PromptTokens, CompletionTokens uint64
 	// Cache is what the prefix cache did.
 	Cache CacheStats
+	// Drafted counts the tokens that were guessed ahead, and Accepted those of them that were chosen and saved a decode.
+	Drafted, Accepted uint64
 }
 
 // Stats returns the current figures without waiting for a decode.
@@ -196,6 +217,8 @@ func (e *Engine) Stats() Stats {
 		PromptTokens:     e.promptTokens.Load(),
 		CompletionTokens: e.completionTokens.Load(),
 		Cache:            *e.cacheStats.Load(),
+		Drafted:          e.drafted.Load(),
+		Accepted:         e.accepted.Load(),
 	}
 }
 
@@ -256,16 +279,24 @@ func (e *Engine) next(ctx context.Context, box mailbox) (parcel, error) {
 	}
 }
 
+// checkTokens refuses tokens outside the vocabulary.
+func checkTokens(param string, tokens []sampler.Token, vocab int) error {
+	for _, t := range tokens {
+		if t < 0 || int(t) >= vocab {
+			return &sampler.DomainError{Param: param, Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
+		}
+	}
+	return nil
+}
+
 // newSequence checks a request against the model and the context.
 func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) {
 	vocab := e.model.Vocab()
 	if len(r.Prompt) == 0 {
 		return nil, &sampler.DomainError{Param: "prompt", Value: "empty", Want: "at least one token long"}
 	}
-	for _, t := range r.Prompt {
-		if t < 0 || int(t) >= vocab {
-			return nil, &sampler.DomainError{Param: "prompt", Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
-		}
+	if err := checkTokens("prompt", r.Prompt, vocab); err != nil {
+		return nil, err
 	}
 	if err := e.checkTwins(&r); err != nil {
 		return nil, err
@@ -283,10 +314,8 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	if r.MaxTokens > 0 {
 		room = min(room, r.MaxTokens)
 	}
-	for _, t := range r.Forced {
-		if t < 0 || int(t) >= vocab {
-			return nil, &sampler.DomainError{Param: "forced", Value: t, Want: fmt.Sprintf("of tokens in [0, %d)", vocab)}
-		}
+	if err := errors.Join(checkTokens("forced", r.Forced, vocab), checkTokens("predicted", r.Predicted, vocab)); err != nil {
+		return nil, err
 	}
 	r.Params.Utility.Pinned, r.Params.Utility.End = e.control, e.ends // what a caller of the engine need not know
 	usage := Usage{PromptTokens: len(r.Prompt)}
@@ -317,6 +346,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 			sampler: s,
 			text:    text{stop: r.Stop},
 			forced:  r.Forced,
+			lookup:  e.newLookup(&r, room),
 			box:     newMailbox(),
 			max:     room,
 			usage:   usage,
@@ -411,6 +441,7 @@ func (e *Engine) step() {
 	if e.cfg.Chunk == 0 {
 		e.loop.sched.chunk = e.loop.pace.chunk(e.cfg.Pause, e.cfg.Batch)
 	}
+	e.propose()
 	rows, outs := e.loop.sched.plan()
 	if len(rows) == 0 {
 		return
@@ -421,11 +452,14 @@ func (e *Engine) step() {
 		e.failed(err)
 		return
 	}
-	e.loop.pace.observe(len(rows)-e.loop.sched.stepped, e.loop.sched.stepped, time.Since(start))
+	said := e.loop.sched.stepped + e.loop.sched.spec.drafted
+	e.loop.pace.observe(len(rows)-said, said, time.Since(start))
 	e.loop.sched.commit()
 	e.decodes.Add(1)
-	e.promptTokens.Add(uint64(len(rows) - e.loop.sched.stepped))
-	e.collect(outs)
+	e.promptTokens.Add(uint64(len(rows) - said)) //nolint:gosec // not negative
+	e.collect(outs)                              // a driver may still be computing what it is asked for here
+	e.loop.took = time.Since(start)
+	e.loop.sched.learn(e.loop.took)
 	parallel(len(e.loop.steps), func(i int) { e.look(&e.loop.steps[i]) })
 	for i := range e.loop.steps {
 		e.deliver(&e.loop.steps[i])
@@ -447,6 +481,12 @@ func (e *Engine) collect(outs []output) {
 				views = append(views, e.loop.dec.Logits(out.row+i)) // nil for idle twins
 			}
 			st.row, st.twins = views[first], views[first+1:len(views):len(views)]
+			first = len(views)
+			for i := range out.drafted {
+				views = append(views, e.loop.dec.Logits(out.draft+i))
+			}
+			st.drafted, st.guesses = e.loop.sched.rows[out.draft:out.draft+out.drafted], views[first:len(views):len(views)]
+			out.seq.usage.DraftedTokens += out.drafted
 		}
 		steps = append(steps, st)
 	}
@@ -464,7 +504,7 @@ func (e *Engine) decode(rows []Row) (err error) {
 func (e *Engine) failed(err error) {
 	s := e.loop.sched
 	if errors.Is(err, ErrCacheFull) {
-		if e.evict() {
+		if e.evict() || s.unguessed() {
 			return
 		}
 		if seq := s.youngest(); seq != nil {
@@ -485,27 +525,28 @@ func (e *Engine) failed(err error) {
 func (e *Engine) look(st *step) {
 	defer recovered("sampling", &st.err)
 	if st.err = st.seq.score(st); st.err == nil && st.row != nil {
-		e.choose(st)
+		e.choose(st, st.row, &st.delta)
+		e.verify(st)
 	}
 }
 
-// choose samples a sequence's next token and assembles its text.
-func (e *Engine) choose(st *step) {
+// choose samples a sequence's next token from a row and assembles its text, which becomes d.
+func (e *Engine) choose(st *step, row []float32, d *Delta) {
 	a := st.seq.answer
-	choice, err := a.pick(st.row, st.twins)
+	choice, err := a.pick(row, st.twins)
 	if err != nil {
 		st.err = err
 		return
 	}
 	a.sampler.Accept(choice.Token)
 	st.seq.extend(choice.Token)
+	st.chosen++
 	a.usage.CompletionTokens++
 	a.clock.token(&a.usage)
 	if a.report != nil {
 		a.report.Tokens = append(a.report.Tokens, a.sampler.Step())
 	}
 
-	d := &st.delta
 	sampled := sampledOf(choice)
 	kind := e.model.Kind(choice.Token)
 	if kind == End {
@@ -545,23 +586,21 @@ func (a *answer) pick(row []float32, twins [][]float32) (sampler.Choice, error) 
 // deliver hands a step's outcome to its reader. A place is freed before its reader hears of the end, so that who asks
 // again at once finds it free.
 func (e *Engine) deliver(st *step) {
-	if st.err != nil {
-		e.drop(st.seq)
-		st.seq.box.put(Delta{}, st.err)
-		return
-	}
-	if st.row != nil {
-		e.completionTokens.Add(1)
-	}
-	if st.seq.usage.CompletionTokens%countEvery == 0 {
+	e.reconcile(st)
+	e.completionTokens.Add(uint64(st.chosen)) //nolint:gosec // not negative
+	if n := st.seq.usage.CompletionTokens; n/countEvery != (n-st.chosen)/countEvery {
 		e.counters.update(st.seq.answer)
 	}
-	d := st.delta
-	if d.Finish != "" {
+	if st.err != nil || st.ended() {
 		e.drop(st.seq)
 	}
-	if d.Text != "" || len(d.Tokens)+len(d.Prompt) > 0 || d.Finish != "" {
-		st.seq.box.put(d, nil)
+	for d := range st.deltas {
+		if d.Text != "" || len(d.Tokens)+len(d.Prompt) > 0 || d.Finish != "" {
+			st.seq.box.put(*d, nil)
+		}
+	}
+	if st.err != nil {
+		st.seq.box.put(Delta{}, st.err)
 	}
 }
 
@@ -571,6 +610,7 @@ func (e *Engine) drop(seq *sequence) {
 	e.loop.sched.remove(seq)
 	e.admitted.Add(-int64(seq.width()))
 	e.counters.update(seq.answer)
+	e.loop.sched.spec.retire(seq)
 	e.count()
 }
 

@@ -136,6 +136,9 @@ type Request struct {
 	CacheDomain string
 	// Group is whom the request belongs to, such as an API key: when requests wait for slots, groups take turns.
 	Group string
+	// Predicted is what the answer is expected to be like, such as a text that it repeats with changes. It changes nothing about
+	// the answer, but may make it faster; see Config.Draft.
+	Predicted []sampler.Token
 	// Name is what the request's figures are counted under, such as the model that was asked for; see [Engine.Counters]. An
 	// engine keeps the figures of every name it has met.
 	Name string
@@ -201,6 +204,8 @@ type Usage struct {
 	CompletionTokens int
 	// CachedTokens is how many of the prompt were not computed for this request.
 	CachedTokens int
+	// DraftedTokens is how many tokens were guessed ahead, and AcceptedTokens how many of these were chosen and saved a decode.
+	DraftedTokens, AcceptedTokens int
 	// Queued is the time until the prompt's first decode, PromptTime that until the first token, and AnswerTime that of the rest.
 	Queued, PromptTime, AnswerTime time.Duration
 }

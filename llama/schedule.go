@@ -45,6 +45,8 @@ type output struct {
 	row int
 	// score is the index of the first of n rows that score its prompt.
 	score, n int
+	// draft is the index of the first of drafted rows that are guesses; see speculate.go.
+	draft, drafted int
 }
 
 // scheduler decides what the next decode carries. It has no goroutine, channel, clock or log: the engine turns each event
@@ -78,12 +80,13 @@ type scheduler struct {
 	room int
 	// freed are the slots that the last call of remove or preempt emptied.
 	freed []int
+	spec  speculation
 }
 
 func newScheduler(cfg Config) *scheduler {
 	s := &scheduler{
 		batch: cfg.Batch, chunk: cfg.Chunk, most: cfg.ScoreRows, spare: cfg.Slots, scattered: cfg.Parked > 0,
-		busy: make([]bool, cfg.Slots+cfg.Parked),
+		busy: make([]bool, cfg.Slots+cfg.Parked), spec: speculation{most: cfg.Draft, always: cfg.DraftAlways},
 	}
 	for slot := range s.busy {
 		s.free = append(s.free, slot)
@@ -201,7 +204,7 @@ func (s *scheduler) precedes(other, lane *sequence, at int) bool {
 func (s *scheduler) remove(seq *sequence) int {
 	s.waiting = without(s.waiting, seq)
 	s.running = without(s.running, seq)
-	s.full = false
+	s.full, s.spec.quiet = false, false
 	return s.vacate(seq)
 }
 
@@ -233,8 +236,8 @@ func (s *scheduler) youngest() *sequence {
 // plan lays out the next decode: every running answer first, one row for each of its prompts, then prompts in order of
 // arrival. While answers run, prompts get at most chunk rows, so that a long prompt delays nobody's next token by more than
 // that. Where none runs, the first prompt gets all the room, so that it is answered early; those after it get no more than what is left
-// of a chunk. Prompts that are scored get rows of logits as long as there is room for them, and one in any case. The result is
-// valid until the next call.
+// of a chunk. Prompts that are scored get rows of logits as long as there is room for them, and one in any case. Guesses come
+// last. The result is valid until the next call.
 func (s *scheduler) plan() ([]Row, []output) {
 	s.rows, s.outs, s.stepped = s.rows[:0], s.outs[:0], 0
 	for _, seq := range s.running {
@@ -258,6 +261,7 @@ func (s *scheduler) plan() ([]Row, []output) {
 			room = min(room, max(s.chunk, entered))
 		}
 	}
+	s.draft()
 	return s.rows, s.outs
 }
 

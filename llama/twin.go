@@ -86,6 +86,9 @@ func (seq *sequence) extend(t sampler.Token) {
 	for lane := range seq.lanes {
 		lane.tokens = append(lane.tokens, t)
 	}
+	if seq.answer != nil && seq.lookup != nil {
+		seq.lookup.add(t)
+	}
 	seq.rouse()
 }
 

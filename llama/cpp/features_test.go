@@ -308,6 +308,7 @@ var unclaimed = map[string]string{
 	"MaxTokens":       "every case has it, and its length is checked",
 	"Name":            "every case has it, and the counters are checked",
 	"CacheDomain":     "it decides what is computed, not what comes of it; llama.TestCacheNextTurn",
+	"Predicted":       "it decides what is computed, not what comes of it; llama.TestGuessesChangeNothing",
 	"Group":           "it decides when, not what; llama.TestTurns",
 	"NoAnswer":        "there is no answer to compose with; llama.TestNoAnswer",
 	"Params.Observer": "every case is observed",
