@@ -31,6 +31,9 @@ func (s *Server) parseChat(o *object) (*call, error) {
 	if err := c.converseAs(o, fieldMessages); err != nil {
 		return nil, err
 	}
+	if err := o.prediction(c); err != nil {
+		return nil, err
+	}
 	c.wire = newChatWire(c)
 	return c, s.bound(c)
 }

@@ -52,6 +52,7 @@ var wireFeatures = []map[string]any{
 	{"tools": []any{map[string]any{"type": "function", "function": map[string]any{"name": "weather"}}}},
 	{"reasoning_format": "deepseek"},
 	{"chat_template_kwargs": map[string]any{"enable_thinking": false}, "reasoning_effort": "low"},
+	{"prediction": map[string]any{"type": "content", "content": "a river, and the water of a river"}},
 	{"stream_options": map[string]any{"include_usage": true}},
 }
 

@@ -73,7 +73,7 @@ var (
 // groups are all of them but the body, as docs show them.
 var groups = []*group{
 	streamOptionsFields, messageFields, partFields, toolCallFields, calledFields, formatFields, formatSchemaFields, structuredFields,
-	toolFields, functionFields, choiceFields, choiceFunctionFields, allowedFields, allowedToolFields,
+	toolFields, functionFields, choiceFields, choiceFunctionFields, allowedFields, allowedToolFields, predictionFields, predictionPartFields,
 	extensionsFields, utilityFields, reportOptionsFields, focusFields,
 
 	inputFields, inputPartFields, textFields, textFormatFields, reasoningFields, flatToolFields, flatChoiceFields, flatAllowedFields,

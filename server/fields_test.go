@@ -139,6 +139,9 @@ var surroundings = map[*group]struct{ format, path, others string }{
 	allowedToolFields: {
 		someTools + `"tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": [{%s}]}}`, "tool_choice.allowed_tools.tools[0]", "",
 	},
+	predictionFields:     {`"prediction": {%s}`, "prediction", `"type": "content", "content": "x"`},
+	predictionPartFields: {`"prediction": {"type": "content", "content": [{%s}]}`, "prediction.content[0]", `"type": "text", "text": "x"`},
+
 	extensionsFields:    {`"aim": {%s}`, "aim", ""},
 	utilityFields:       {`"aim": {"utility": {%s}}`, "aim.utility", ""},
 	reportOptionsFields: {`"aim": {"report": {%s}}`, "aim.report", ""},

@@ -61,6 +61,8 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 				if e.delta.Finish != "" {
 					open--
 					total.Completion += e.delta.Usage.CompletionTokens
+					total.CompletionDetails.Accepted += e.delta.Usage.AcceptedTokens
+					total.CompletionDetails.Rejected += e.delta.Usage.DraftedTokens - e.delta.Usage.AcceptedTokens
 					if e.choice%c.n == 0 {
 						total.PromptDetails.Cached += e.delta.Usage.CachedTokens
 					}

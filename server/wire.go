@@ -174,6 +174,9 @@ type promptDetails struct {
 type completionDetails struct {
 	// Reasoning is how many tokens were thoughts.
 	Reasoning int `json:"reasoning_tokens"`
+	// Accepted is how many tokens were guessed ahead and chosen, and Rejected how many were guessed for nothing.
+	Accepted int `json:"accepted_prediction_tokens,omitempty"`
+	Rejected int `json:"rejected_prediction_tokens,omitempty"`
 }
 
 // timings say how long an answer took, as llama-server does: milliseconds, of all choices together.

@@ -33,6 +33,7 @@ type engineOptions struct {
 	gpu                                              gpuOptions
 	// optimize says whether an optimized file is loaded in the model's place; weights is its path, "" for the model's own.
 	optimize, weights string
+	speculation       speculation
 }
 
 // flags defines those that serve and run have in common.
@@ -69,6 +70,8 @@ type engine struct {
 
 	model   *cpp.Model
 	decoder *cpp.Decoder
+	// draft is nil without a draft model.
+	draft *draft
 	// vectors is nil where nobody may ask for any.
 	vectors *embedder
 }
@@ -110,7 +113,11 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if err != nil {
 		return e, err
 	}
-	e.Engine = llama.New(e.model, e.decoder, o.config(e))
+	cfg := o.config(e)
+	if err := o.speculate(e, &cfg); err != nil {
+		return e, err
+	}
+	e.Engine = llama.New(e.model, e.decoder, cfg)
 	o.importPrefixes(e)
 	return e, nil
 }
@@ -119,6 +126,9 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 func (e *engine) close() {
 	if e.vectors != nil {
 		e.vectors.close()
+	}
+	if e.draft != nil {
+		e.draft.close()
 	}
 	if e.decoder != nil {
 		e.decoder.Close()

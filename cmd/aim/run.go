@@ -58,6 +58,7 @@ In a chat, Ctrl-C stops an answer, Ctrl-D leaves, and /help lists commands such 
 	}
 	o.flags(cmd)
 	o.optimizeFlags(cmd.Flags(), "load the file that aim optimize kept in place of the model's own")
+	o.speculation.flags(cmd)
 	o.settingFlags(cmd.Flags())
 	// One conversation. The queue bridges the moment until a stopped answer has left its slot.
 	o.slots, o.queue = 1, 1

@@ -67,6 +67,8 @@ a second signal ends it at once.`,
 	o.flags(cmd)
 	o.sequenceFlags(f)
 	o.optimizeFlags(f, "load the file that aim optimize kept in place of the model's own; auto looks for it once, in less than a minute")
+	o.speculation.flags(cmd)
+	o.speculation.modelFlags(cmd)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	floatVar(f, &o.sigma, "sigma", 0, "utility modulation to impose: standard deviation of the noise on all logits", sigmaParams)
 	intVar(f, &o.window, "noise-window", 0, 0, 1024, "tokens that utility noise depends on, beside a fingerprint of the prompt; 0 is all tokens so far")
