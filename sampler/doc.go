@@ -62,14 +62,17 @@
 //     distribution (see mask.go). A pass ranks some tokens if the first one is refused. After 64 refusals, and for all else, the
 //     mask's whole row and a second pass
 //   - DRY: as much as it looks at tokens, and as there are distinct ones that it lowers
-//   - the noise of the whole row, about as expensive as a pass of exponentials: for a draw without top-k, unless min-p alone
-//     keeps few tokens, for top-n-sigma, a dynamic temperature, Mirostat, log-probabilities, reports, spans and a focus on all
+//   - a draw from the whole row, and top-p without top-k: a pass that weighs the near tokens exactly and brackets the weight of the
+//     others by a table, without their noise (see bracket.go). In some hundredths of the steps that leaves the outcome open, and more where
+//     rows are flat or temperatures high; those pay for the whole row as well
+//   - the noise of the whole row, about as expensive as a pass of exponentials: for a draw or min-p that keeps many tokens, for
+//     typical and XTC without top-k, top-n-sigma, a dynamic temperature, Mirostat, log-probabilities, reports, spans and a focus on all
 //   - a dynamic temperature: a pass of exponentials over the whole row; top-n-sigma: two passes without; Mirostat: one of
 //     exponentials and one to collect
 //   - a span: three passes, and some ten more over both rows at the steps that look at its twin
 //   - top-k: its heap, in the first pass where no later stage moves a logit, else in one of its own
-//   - top-p: over what top-k left, a pass of exponentials and one to collect; only the bucket of logits in which the nucleus
-//     ends is sorted
+//   - top-p over what top-k left, or over the whole row: a pass of exponentials and one to collect; only the bucket of logits in
+//     which the nucleus ends is sorted
 //   - typical: three passes of exponentials over what top-k left, and two to collect; XTC: two, at the steps where it acts
 //   - the draw: a pass of exponentials over what is left
 //   - log-probabilities: a pass of exponentials, and one with a heap of the top tokens

@@ -155,6 +155,9 @@ func (s *Sampler) Sample(row []float32, twins ...[]float32) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
+	if s.looked {
+		s.view.all()
+	}
 	if !done {
 		chosen = s.choose(top, c)
 	}
@@ -171,6 +174,12 @@ type coins struct {
 func (s *Sampler) choose(top Token, c coins) Token {
 	if s.p.Temperature == 0 {
 		return top
+	}
+	if b := s.selection.bracket; !s.p.nucleus() && b.try() {
+		t, ok := b.draw(&s.view, s.temper(s.view.at(top)), c.draw)
+		if b.tried(ok); ok {
+			return t
+		}
 	}
 	left := s.left(top, c.xtc)
 	total := s.selection.sum(left)
@@ -328,6 +337,7 @@ func (s *Sampler) applyUtility(row []float32) error {
 	if s.early {
 		s.view.all()
 		s.view.rewritten()
+		s.selection.bracket = nil
 	}
 	return nil
 }

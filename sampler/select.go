@@ -75,6 +75,8 @@ type selection struct {
 	mass   []float64 // typical and top-p: weight per bucket
 	edge   []ranked  // typical and top-p: the bucket in which the kept ones end
 	sums   []float64 // draw: weight per block
+	// bracket serves top-p and the draw without the whole row; nil where it cannot.
+	bracket *bracket
 }
 
 func newSelection(p *Params, vocab int) selection {
@@ -88,6 +90,7 @@ func newSelection(p *Params, vocab int) selection {
 		s.heap = make([]ranked, 0, n)
 	}
 	s.sums = make([]float64, (n+drawBlock-1)/drawBlock)
+	s.bracket = newBracket(p, vocab)
 	if n < vocab || p.truncates() {
 		s.logits, s.ids = make([]float32, 0, n), make([]Token, 0, n)
 	}
@@ -122,6 +125,12 @@ func (p *Params) truncates() bool {
 
 // truncate runs stages 8 to 13; filled is that of topK.
 func (s *selection) truncate(v *view, p *Params, to scale, filled, xtc bool) candidates {
+	if p.nucleus() && s.bracket.try() {
+		c, ok := s.nucleus(v, to, p.TopP) // 9 to 11
+		if s.bracket.tried(ok); ok {
+			return s.afterTopP(c, p, xtc)
+		}
+	}
 	floor := negativeInfinity
 	if p.TopNSigma > 0 {
 		floor = nSigma(v.all(), float32(to.best), p.TopNSigma) // 8
