@@ -86,23 +86,37 @@ func (t *text) partialStop() int {
 // text does not depend on where the pieces were cut.
 func (t *text) release(n int) string {
 	b := t.held[:n]
-	out := make([]byte, 0, n)
-	for len(b) > 0 {
-		r, size := utf8.DecodeRune(b)
-		out = utf8.AppendRune(out, r)
-		b = b[size:]
+	var out string
+	if utf8.Valid(b) {
+		out = string(b)
+	} else {
+		valid := make([]byte, 0, 2*n)
+		for len(b) > 0 {
+			r, size := utf8.DecodeRune(b)
+			valid = utf8.AppendRune(valid, r)
+			b = b[size:]
+		}
+		out = string(valid)
 	}
-	t.held = t.held[n:]
+	t.held = append(t.held[:0], t.held[n:]...) // hardly anything; so the next pieces find the room of these
 	t.start += n
-	return string(out)
+	return out
 }
 
 // releaseTokens takes the tokens whose bytes have all been released.
 func (t *text) releaseTokens() (tokens []Sampled) {
-	for len(t.tokens) > 0 && t.tokens[0].to <= t.start {
-		tokens = append(tokens, t.tokens[0].Sampled)
-		t.tokens = t.tokens[1:]
+	n := 0
+	for n < len(t.tokens) && t.tokens[n].to <= t.start {
+		n++
 	}
+	if n == 0 {
+		return nil
+	}
+	tokens = make([]Sampled, n)
+	for i := range tokens {
+		tokens[i] = t.tokens[i].Sampled
+	}
+	t.tokens = append(t.tokens[:0], t.tokens[n:]...)
 	return tokens
 }
 

@@ -60,25 +60,26 @@ func (w *chatWire) open(i int, x extra) []chunk {
 }
 
 func (w *chatWire) delta(i int, p piece, x extra) (list []chunk) {
-	var texts []chatText
+	one := func(t chatText) {
+		list = append(list, w.one(chatDelta{Index: i, Delta: t, Logprobs: w.logprobs.chat(p.Tokens)}, x))
+		p.Tokens = nil
+	}
 	switch c := p.Call; {
 	case p.Reasoning != "":
-		texts = []chatText{{Reasoning: &p.Reasoning}}
+		text := p.Reasoning
+		one(chatText{Reasoning: &text})
 	case c == nil:
-		texts = []chatText{{Content: &p.Text}}
+		text := p.Text // a copy, so that not the whole piece is kept
+		one(chatText{Content: &text})
 	default:
 		if c.ID != "" {
 			begin := chatCallDelta{Index: c.Index, ID: c.ID, Type: "function", Function: functionPart{Name: c.Name}}
-			texts = append(texts, chatText{ToolCalls: []chatCallDelta{begin}})
+			one(chatText{ToolCalls: []chatCallDelta{begin}})
 		}
 		if c.Arguments != "" {
 			more := chatCallDelta{Index: c.Index, Function: functionPart{Arguments: c.Arguments}}
-			texts = append(texts, chatText{ToolCalls: []chatCallDelta{more}})
+			one(chatText{ToolCalls: []chatCallDelta{more}})
 		}
-	}
-	for _, t := range texts {
-		list = append(list, w.one(chatDelta{Index: i, Delta: t, Logprobs: w.logprobs.chat(p.Tokens)}, x))
-		p.Tokens = nil
 	}
 	return list
 }

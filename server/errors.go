@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -198,10 +199,18 @@ func writeJSON(c *gin.Context, status int, v any) {
 // encode is v as one line of JSON, without the escapes meant for HTML.
 func encode(v any) []byte {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	mustEncode(newEncoder(&b), v)
+	return bytes.TrimRight(b.Bytes(), "\n")
+}
+
+func newEncoder(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
+	return enc
+}
+
+func mustEncode(enc *json.Encoder, v any) {
 	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("server: %T cannot be encoded: %v", v, err))
 	}
-	return bytes.TrimRight(b.Bytes(), "\n")
 }

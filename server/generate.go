@@ -47,17 +47,15 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 	for open := c.choices(); open > 0; {
 		select {
 		case <-box.more:
+			sent := false
 			for _, e := range box.take() {
 				if e.err != nil {
+					if sent { // what was said before
+						_ = r.flush() // who has left need not be told why it fails
+					}
 					return total, e.err
 				}
-				sent, err := r.delta(e.choice, e.delta)
-				if err != nil {
-					return total, err
-				}
-				if sent {
-					idle.reset()
-				}
+				sent = r.delta(e.choice, e.delta) || sent
 				if e.delta.Finish != "" {
 					open--
 					total.Completion += e.delta.Usage.CompletionTokens
@@ -69,6 +67,12 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 					total.flips += e.delta.Counts.Flips
 					total.hits += e.delta.Counts.Hits
 				}
+			}
+			if sent && open > 0 { // the end goes out with the last of them
+				if err := r.flush(); err != nil {
+					return total, err
+				}
+				idle.reset()
 			}
 		case <-idle.C():
 			if err := r.alive(); err != nil {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"time"
@@ -13,8 +15,10 @@ import (
 
 // reply is the form of an answer: in one piece, or as events while it grows. Its methods are called from one goroutine.
 type reply interface {
-	// delta takes what a choice has yielded and reports whether anything was sent.
-	delta(i int, d llama.Delta) (sent bool, err error)
+	// delta takes what a choice has yielded and reports whether there is anything to send.
+	delta(i int, d llama.Delta) (sent bool)
+	// flush sends what deltas have left. Deltas that come together go out together.
+	flush() error
 	// alive is called when nothing was sent for a while.
 	alive() error
 	// end completes the answer.
@@ -78,15 +82,17 @@ func extender(c *gin.Context, patience time.Duration) func() {
 	}
 }
 
-func (w *whole) delta(i int, d llama.Delta) (bool, error) {
+func (w *whole) delta(i int, d llama.Delta) bool {
 	pieces := w.add(i, d)
 	if f, ok := w.call.wire.(follower); ok {
 		for _, p := range pieces {
 			f.follow(p)
 		}
 	}
-	return false, nil
+	return false
 }
+
+func (w *whole) flush() error { return nil }
 
 func (w *whole) alive() error { return nil }
 
@@ -103,6 +109,9 @@ func (w *whole) end(u *usage) error {
 type stream struct {
 	session *sse.Session
 	writer  http.ResponseWriter
+	// events are those that have not been sent, and encoder writes to them.
+	events  bytes.Buffer
+	encoder *json.Encoder
 	wire    wire
 	gathered
 	// logprobs says that a chunk without text is worth sending for its tokens.
@@ -114,7 +123,9 @@ type stream struct {
 	// opened are the choices whose first chunk was sent; started says that anything was.
 	opened  []bool
 	started bool
-	extend  func()
+	// upgraded says that the headers have left.
+	upgraded bool
+	extend   func()
 }
 
 func newStream(c *gin.Context, call *call, patience time.Duration) (*stream, error) {
@@ -127,17 +138,19 @@ func newStream(c *gin.Context, call *call, patience time.Duration) (*stream, err
 		session: session, writer: c.Writer, wire: call.wire, gathered: newGathered(call), logprobs: call.logprobs,
 		ends: call.usage, opened: make([]bool, call.choices()), extend: extender(c, patience),
 	}
+	st.encoder = newEncoder(&st.events)
 	if call.usage {
 		st.extra.Usage = (*usage)(nil)
 	}
 	return st, nil
 }
 
-func (st *stream) delta(i int, d llama.Delta) (bool, error) {
-	chunks := st.open(i)
+func (st *stream) delta(i int, d llama.Delta) bool {
+	before := st.events.Len()
+	st.append(st.open(i))
 	for _, p := range st.add(i, d) {
 		if !p.empty() || len(p.Prompt) > 0 || (st.logprobs && len(p.Tokens) > 0) {
-			chunks = append(chunks, st.wire.delta(i, p, st.extra)...)
+			st.append(st.wire.delta(i, p, st.extra))
 		}
 	}
 	if d.Finish != "" {
@@ -145,9 +158,9 @@ func (st *stream) delta(i int, d llama.Delta) (bool, error) {
 		if !st.ends {
 			last.Aim, last.Timings = st.report.field(), newTimings(st.answers[i])
 		}
-		chunks = append(chunks, st.wire.finish(i, st.answers[i], last)...)
+		st.append(st.wire.finish(i, st.answers[i], last))
 	}
-	return len(chunks) > 0, st.send(chunks...)
+	return st.events.Len() > before
 }
 
 // open begins a choice, once.
@@ -165,13 +178,14 @@ func (st *stream) open(i int) []chunk {
 // A wire that has an event for that sends it instead, after those that open its answer.
 func (st *stream) alive() error {
 	if w, ok := st.wire.(pinger); ok {
-		return st.send(append(st.open(0), w.ping())...)
+		return st.send(append(st.open(0), w.ping()))
 	}
 	st.start()
 	st.extend()
 	if err := st.session.Flush(); err != nil { // sends the headers where nothing was sent
 		return err
 	}
+	st.upgraded = true
 	if _, err := io.WriteString(st.writer, ": keep-alive\n"); err != nil {
 		return err
 	}
@@ -184,11 +198,11 @@ func (st *stream) end(u *usage) error {
 	if st.ends {
 		last.Timings, last.Aim = newTimings(st.answers...), st.report.field()
 	}
-	return st.send(st.wire.end(st.answers, last)...)
+	return st.send(st.wire.end(st.answers, last))
 }
 
 // fail ends a stream that has begun.
-func (st *stream) fail(e *apiError) error { return st.send(st.wire.fail(e)...) }
+func (st *stream) fail(e *apiError) error { return st.send(st.wire.fail(e)) }
 
 // start sets the headers.
 func (st *stream) start() {
@@ -201,29 +215,46 @@ func (st *stream) start() {
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 }
 
-// send sends chunks, one event each.
-func (st *stream) send(chunks ...chunk) error {
+// append leaves chunks to be sent, one event each.
+func (st *stream) append(chunks []chunk) {
 	for _, c := range chunks {
-		if err := st.event(c); err != nil {
+		if c.event != "" {
+			st.events.WriteString("event: ")
+			st.events.WriteString(c.event)
+			st.events.WriteByte('\n')
+		}
+		st.events.WriteString("data: ")
+		if text, ok := c.data.(rawText); ok {
+			st.events.WriteString(string(text))
+			st.events.WriteByte('\n')
+		} else {
+			mustEncode(st.encoder, c.data) // one line, with its end
+		}
+		st.events.WriteByte('\n')
+	}
+}
+
+// send sends chunks, after what is left of others.
+func (st *stream) send(chunks []chunk) error {
+	st.append(chunks)
+	return st.flush()
+}
+
+func (st *stream) flush() error {
+	if st.events.Len() == 0 {
+		return nil
+	}
+	st.start()
+	st.extend()
+	if !st.upgraded {
+		st.upgraded = true
+		if err := st.session.Flush(); err != nil { // sends the headers
 			return err
 		}
 	}
-	return nil
-}
-
-func (st *stream) event(c chunk) error {
-	st.start()
-	st.extend()
-	var m sse.Message
-	if c.event != "" {
-		m.Type = sse.Type(c.event)
-	}
-	if text, ok := c.data.(rawText); ok {
-		m.AppendData(string(text))
-	} else {
-		m.AppendData(string(encode(c.data)))
-	}
-	if err := st.session.Send(&m); err != nil {
+	_, err := st.writer.Write(st.events.Bytes())
+	st.events.Reset()
+	if err != nil {
 		return err
 	}
 	return st.session.Flush()
