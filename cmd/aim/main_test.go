@@ -38,6 +38,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"serve --log-level loud", `"loud" for "--log-level" flag: want one of info, debug, warn, error`, 2},
 		{"serve --drain-timeout -1s", "--drain-timeout -1s: want at least 0", 2},
 		{"serve --addr 8080", `--addr "8080": want host:port`, 2},
+		{"serve --pprof 6060", `--pprof "6060": want host:port`, 2},
 		{"serve --slots 8 --batch 4", "--batch 4 is less than --slots 8", 2},
 		{"run --focus water hello", `--focus: "water" is not a word and how much of it`, 2},
 		{"run", "nothing to answer", 2},

@@ -32,6 +32,7 @@ type serveOptions struct {
 	reports  bool
 	embed    string
 	alive    time.Duration
+	pprof    string
 	logLevel string
 	logAs    string
 }
@@ -78,6 +79,7 @@ a second signal ends it at once.`,
 	f.BoolVar(&o.reports, "allow-reports", false, "show requests what tells about unmodulated logits (reports in full, previews) although utility is imposed")
 	choiceVar(f, &o.embed, "embeddings", "whether /v1/embeddings answers; auto is on unless utility is imposed, since hidden states tell raw logits", "auto", "on", "off")
 	f.DurationVar(&o.alive, "keep-alive", 15*time.Second, "how long a stream may be silent, such as during a long prompt, before a comment is sent; negative for never")
+	f.StringVar(&o.pprof, "pprof", "", "address to answer Go's profiles on, such as 127.0.0.1:6060, beside the API; for operators alone")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
 	return cmd
@@ -87,6 +89,9 @@ a second signal ends it at once.`,
 func (o *serveOptions) check() error {
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return usageError{fmt.Errorf("--addr %q: want host:port, such as 127.0.0.1:8080", o.addr)}
+	}
+	if _, _, err := net.SplitHostPort(o.pprof); o.pprof != "" && err != nil {
+		return usageError{fmt.Errorf("--pprof %q: want host:port, such as 127.0.0.1:6060", o.pprof)}
 	}
 	if o.alive == 0 {
 		return usageError{errors.New("--keep-alive 0s: want a duration, or a negative one for no comments")}
@@ -113,6 +118,12 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	if err != nil {
 		return err
 	}
+	endProfiles, err := serveProfiles(ctx, o.pprof, log)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	defer endProfiles()
 	var front frontDoor
 	web := newHTTPServer(&front, log)
 	failed := make(chan error, 1) // one send, so that the goroutine ends though nobody may listen any more
