@@ -148,7 +148,7 @@ func BenchmarkStep(b *testing.B) {
 }
 
 func benchmarkStep(b *testing.B, path string, threads int, clock func() time.Duration) {
-	const slots, answer = 16, 8
+	const slots, answer = 16, 12
 	m, err := Load(path, ModelOptions{})
 	if err != nil {
 		b.Fatal(err)
