@@ -53,6 +53,11 @@ type Config struct {
 	NoLookup bool
 	// DraftAlways guesses whatever it costs: for tests, and to measure how many guesses are right.
 	DraftAlways bool
+	// Shift lets answers go on when their context is full, by forgetting half of what follows the first Keep tokens of the prompt;
+	// 0 is all of it, and never more than half of the context is kept. Where the driver is no [Shifter], or this model's cache
+	// cannot do it, they end as without Shift, and so do those with spans whose prompts cannot be kept whole.
+	Shift bool
+	Keep  int
 }
 
 // scoreBytes is the default of Config.ScoreRows in bytes.
@@ -101,6 +106,7 @@ type Engine struct {
 	drafted, accepted                       atomic.Uint64
 	counters                                counters
 	slots                                   slots
+	shifts                                  bool // contexts may and can be shifted
 }
 
 // loop is what only the goroutine of Run touches.
@@ -158,7 +164,9 @@ type step struct {
 func New(m Model, d Decoder, cfg Config) *Engine {
 	cfg = cfg.withDefaults(m.Vocab())
 	control, ends := ControlTokens(m)
+	shifter, ok := d.(Shifter)
 	e := &Engine{
+		shifts:   ok && cfg.Shift && shifter.CanShift(),
 		control:  control,
 		ends:     ends,
 		model:    m,
@@ -360,6 +368,7 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	if r.ScorePrompt {
 		seq.toScore = len(r.Prompt) - 1
 	}
+	e.prepareShift(seq, &r)
 	seq.rouse()
 	return seq, nil
 }
@@ -393,6 +402,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.settle()
 		e.closeHole()
 		e.count()
+		e.shift()
 		e.step()
 	}
 }

@@ -30,6 +30,11 @@ type sequence struct {
 	// idle says that the next token is chosen without the twin's row of logits.
 	idle bool
 
+	// keep is how many tokens of the beginning stay when the context is full and the answer goes on; 0 is none, and it ends. See
+	// shift.go. Where shifted is set, what the cache has of the tokens after those is not what the tokens alone would give.
+	keep    int
+	shifted bool
+
 	// The first toScore tokens of the prompt need the rows of logits that follow them, which tell the log-probabilities of the
 	// tokens after them. Of these rows the first scored have been looked at. Both are 0 for those whose prompt is not scored.
 	scored, toScore int

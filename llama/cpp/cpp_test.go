@@ -178,16 +178,6 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-func TestDecoderRefuses(t *testing.T) {
-	m := open(t)
-	for _, o := range []DecoderOptions{{Slots: -1}, {Slots: 257}, {Context: -1}, {Batch: -1}, {Threads: -1}} {
-		if d, err := m.NewDecoder(o); err == nil {
-			d.Close()
-			t.Errorf("%+v was accepted", o)
-		}
-	}
-}
-
 // Text that is not UTF-8 must not end the process; llama.cpp's tokenizers throw on some of it.
 func FuzzTokenize(f *testing.F) {
 	m := open(f)

@@ -6,7 +6,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"unsafe"
 
@@ -16,24 +15,6 @@ import (
 // maxSequences is llama.cpp's LLAMA_MAX_SEQ.
 const maxSequences = 256
 
-// DecoderOptions size a KV cache. Zero fields take the defaults given.
-type DecoderOptions struct {
-	// Slots is the number of sequences, 1 to 256; default 1.
-	Slots int
-	// Context is the most tokens of one sequence; default the model's training context.
-	Context int
-	// Batch is the most rows of a Decode; default 512.
-	Batch int
-	// Threads compute; default one per processor.
-	Threads int
-	// Unified keeps all sequences in one buffer of Slots·Context cells. Sharing a prefix is then free, but attention
-	// scans the cells of all. Without it each sequence has a buffer of its own, and sharing copies.
-	Unified bool
-	// Parked is the number of sequences beyond Slots for prefixes that nobody uses at the moment. They have no cells of their own, so
-	// they need Unified.
-	Parked int
-}
-
 // Decoder is a llama.cpp context: the KV cache and the logits of the last batch. It implements [llama.Decoder].
 type Decoder struct {
 	model *Model
@@ -42,8 +23,8 @@ type Decoder struct {
 	pool  *C.struct_ggml_threadpool
 	batch C.struct_llama_batch
 
-	// next is the position that continues each sequence.
-	next []int
+	// next is the position that continues each sequence, and shared the one up to which it may share cells with others.
+	next, shared []int
 	// copies says that each sequence has a buffer of its own, which a prefix is copied into, and window is how many tokens a layer with
 	// sliding-window attention looks back, 0 where there is none.
 	copies bool
@@ -51,6 +32,9 @@ type Decoder struct {
 	// order is the rows of the last batch in the order in which llama.cpp got them, place the inverse: where rows[i] went,
 	// -1 where it has no logits.
 	order, place []int
+
+	// answers and batches choose the threads of decodes with few rows and with many.
+	answers, batches *governor
 }
 
 var (
@@ -65,9 +49,10 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 		return nil, err
 	}
 	d := &Decoder{
-		model: m, opt: o, next: make([]int, o.Slots+o.Parked),
+		model: m, opt: o, next: make([]int, o.Slots+o.Parked), shared: make([]int, o.Slots+o.Parked),
 		copies: !o.Unified && !bool(C.llama_model_is_recurrent(m.c)) && !bool(C.llama_model_is_hybrid(m.c)),
 		window: int(C.llama_model_n_swa(m.c)),
+		answers: newGovernor(o.Threads), batches: newGovernor(o.ThreadsBatch),
 	}
 	var thrown errorBuffer
 	logged := collectErrors(func() {
@@ -83,49 +68,11 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 		C.llama_free(d.ctx)
 		return nil, errors.New("new decoder: this model encodes texts, it does not generate any")
 	}
-	if d.pool = C.aim_threadpool(C.int(o.Threads)); d.pool != nil {
+	if d.pool = C.aim_threadpool(C.int(max(o.Threads, o.ThreadsBatch))); d.pool != nil {
 		C.llama_attach_threadpool(d.ctx, d.pool, nil)
 	}
 	d.batch = C.llama_batch_init(C.int32_t(o.Batch), 0, 1)
 	return d, nil
-}
-
-// checked applies the defaults and the bounds that llama.cpp would abort on.
-func (m *Model) checked(o DecoderOptions) (DecoderOptions, error) {
-	set := func(v *int, def int) {
-		if *v == 0 {
-			*v = def
-		}
-	}
-	set(&o.Slots, 1)
-	set(&o.Context, m.TrainContext())
-	set(&o.Batch, 512)
-	set(&o.Threads, runtime.NumCPU())
-	switch {
-	case !bool(C.llama_model_has_decoder(m.c)) || bool(C.llama_model_has_encoder(m.c)):
-		return o, errors.New("new decoder: this model does not generate text from a prompt alone")
-	case o.Slots < 1 || o.Slots > maxSequences:
-		return o, fmt.Errorf("new decoder: %d slots, must be in [1, %d]", o.Slots, maxSequences)
-	case o.Parked < 0 || o.Slots+o.Parked > maxSequences || o.Parked > 0 && !o.Unified:
-		return o, fmt.Errorf("new decoder: %d parked sequences, must be in [0, %d], and 0 unless all share one buffer", o.Parked, maxSequences-o.Slots)
-	case o.Context < 1 || o.Batch < 1 || o.Threads < 1:
-		return o, fmt.Errorf("new decoder: context %d, batch %d and threads %d must be positive", o.Context, o.Batch, o.Threads)
-	}
-	return o, nil
-}
-
-func (m *Model) contextParams(o DecoderOptions) C.struct_llama_context_params {
-	const align = 256 // llama.cpp rounds each sequence's cells up to this
-	p := C.llama_context_default_params()
-	p.n_ctx = C.uint32_t((o.Context + align - 1) / align * align * o.Slots)
-	p.n_batch = C.uint32_t(o.Batch)
-	p.n_ubatch = C.uint32_t(min(o.Batch, 512))
-	p.n_seq_max = C.uint32_t(o.Slots + o.Parked)
-	p.n_threads = C.int32_t(o.Threads)
-	p.n_threads_batch = C.int32_t(o.Threads)
-	p.kv_unified = C.bool(o.Unified)
-	p.no_perf = true
-	return p
 }
 
 // Close frees the cache.
@@ -144,7 +91,8 @@ func (d *Decoder) Decode(rows []llama.Row) error {
 	}
 	d.fill(rows)
 	var thrown errorBuffer
-	switch code := int(C.aim_decode(d.ctx, d.batch, thrown.ptr(), thrown.len())); code {
+	code := d.timed(len(rows), func() int { return int(C.aim_decode(d.ctx, d.batch, thrown.ptr(), thrown.len())) })
+	switch code {
 	case 0:
 		copy(d.next, next)
 		return nil
@@ -236,6 +184,7 @@ func (d *Decoder) Forget(seq, from int) error {
 		return llama.ErrUnsupported
 	}
 	d.next[seq] = from
+	d.shared[seq] = min(d.shared[seq], from)
 	return nil
 }
 
@@ -264,6 +213,7 @@ func (d *Decoder) Share(src, dst, upTo int) error {
 		C.llama_memory_seq_cp(C.llama_get_memory(d.ctx), C.llama_seq_id(src), C.llama_seq_id(dst), -1, -1)
 		d.next[dst] = d.next[src]
 	}
+	d.shared[src], d.shared[dst] = max(d.shared[src], upTo), upTo
 	if err := d.Forget(dst, upTo); err != nil {
 		return errors.Join(err, d.Forget(dst, 0))
 	}

@@ -70,8 +70,10 @@ func (m *Model) NewEmbedder(o EmbedderOptions) (*Embedder, error) {
 		return nil, fmt.Errorf("new embedder: %w", err)
 	}
 	e := &Embedder{model: m, opt: o, dimensions: int(C.llama_model_n_embd(m.c)), mu: make(chan struct{}, 1)}
-	p := m.contextParams(DecoderOptions{Slots: 1, Context: o.Context, Batch: o.Context, Threads: o.Threads, Unified: true})
-	p.n_ubatch = p.n_batch // pooling needs all of an input at once, and so does attention both ways
+	p := m.contextParams(DecoderOptions{
+		Slots: 1, Context: o.Context, Batch: o.Context, Threads: o.Threads, ThreadsBatch: o.Threads, Unified: true,
+		Ubatch: o.Context, // pooling needs all of an input at once, and so does attention both ways
+	})
 	p.n_seq_max = C.uint32_t(o.Inputs)
 	p.embeddings = true
 	p.pooling_type = pooling
@@ -101,7 +103,7 @@ func (m *Model) checkedEmbedder(o EmbedderOptions) (EmbedderOptions, error) {
 	}
 	set(&o.Context, min(trained, 2048))
 	set(&o.Inputs, 32)
-	set(&o.Threads, runtime.NumCPU())
+	set(&o.Threads, runtime.GOMAXPROCS(0))
 	switch {
 	case bool(C.llama_model_has_encoder(m.c)):
 		return o, errors.New("models with an encoder and a decoder of their own are not supported")

@@ -24,8 +24,9 @@ var lines struct {
 	sync.Mutex
 	level   slog.Level
 	partial strings.Builder
-	// errors collects the error lines of a load in progress, nil otherwise.
-	errors *[]string
+	// errors collects the error lines of a load in progress, and warnings the warnings as well; nil otherwise.
+	errors, warnings *[]string
+	warning          bool
 }
 
 //export aimLog
@@ -34,7 +35,7 @@ func aimLog(level C.int, text *C.char) {
 	lines.Lock()
 	defer lines.Unlock()
 	if level != C.GGML_LOG_LEVEL_CONT {
-		lines.level = slog.LevelDebug
+		lines.level, lines.warning = slog.LevelDebug, level == C.GGML_LOG_LEVEL_WARN
 		if level == C.GGML_LOG_LEVEL_ERROR {
 			lines.level = slog.LevelError
 		}
@@ -60,6 +61,9 @@ func emit(level slog.Level, line string) {
 		*lines.errors = append(*lines.errors, line)
 		return
 	}
+	if lines.warning && lines.warnings != nil {
+		*lines.warnings = append(*lines.warnings, line)
+	}
 	l := logger.Load()
 	if l == nil {
 		l = slog.Default()
@@ -68,16 +72,21 @@ func emit(level slog.Level, line string) {
 }
 
 // collectErrors runs f and returns the error lines that llama.cpp logged meanwhile.
-func collectErrors(f func()) (errors []string) {
+func collectErrors(f func()) []string { return collect(&lines.errors, f) }
+
+// collectWarnings runs f and returns the warnings that llama.cpp logged meanwhile.
+func collectWarnings(f func()) []string { return collect(&lines.warnings, f) }
+
+func collect(place **[]string, f func()) (found []string) {
 	set := func(to *[]string) {
 		lines.Lock()
-		lines.errors = to
+		*place = to
 		lines.Unlock()
 	}
-	set(&errors)
+	set(&found)
 	defer set(nil)
 	f()
-	return errors
+	return found
 }
 
 //export aimProgress

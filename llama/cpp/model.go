@@ -43,6 +43,11 @@ type ModelOptions struct {
 	Split Split
 	// NoMmap reads the file instead of mapping it.
 	NoMmap bool
+	// Mlock keeps the weights in memory, where the operating system would otherwise be free to drop or swap them. Load fails where
+	// that is not possible.
+	Mlock bool
+	// NUMA must be the same in all loads of a process.
+	NUMA NUMA
 	// Progress, when set, is called with the loaded fraction, in [0, 1].
 	Progress func(fraction float64)
 }
@@ -72,6 +77,9 @@ func Load(path string, o ModelOptions) (*Model, error) {
 		return nil, fmt.Errorf("load model: %w", err)
 	}
 	initialize()
+	if err := setNUMA(o.NUMA); err != nil {
+		return nil, fmt.Errorf("load model: %w", err)
+	}
 	c, err := load(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", path, err)
@@ -107,6 +115,11 @@ func checkFile(path string) error {
 func load(path string, o ModelOptions) (c *C.struct_llama_model, err error) {
 	loading.Lock()
 	defer loading.Unlock()
+	if o.Mlock {
+		if err := checkLock(); err != nil {
+			return nil, err
+		}
+	}
 	layers := o.GPULayers
 	switch layers {
 	case 0:
@@ -132,9 +145,18 @@ func load(path string, o ModelOptions) (c *C.struct_llama_model, err error) {
 	cpath := C.CString(path)
 	defer C.free(unsafe.Pointer(cpath))
 	var thrown errorBuffer
-	logged := collectErrors(func() {
-		c = C.aim_load(cpath, where, C.bool(!o.NoMmap), C.uintptr_t(progress), thrown.ptr(), thrown.len())
+	var logged []string
+	warnings := collectWarnings(func() {
+		logged = collectErrors(func() {
+			c = C.aim_load(cpath, where, C.bool(!o.NoMmap), C.bool(o.Mlock), C.uintptr_t(progress), thrown.ptr(), thrown.len())
+		})
 	})
+	if c != nil && o.Mlock {
+		if err := unlocked(warnings); err != nil {
+			C.llama_model_free(c)
+			return nil, err
+		}
+	}
 	if c != nil {
 		return c, nil
 	}

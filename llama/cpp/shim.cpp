@@ -59,7 +59,7 @@ template <typename F> F *cpu_function(const char *name) {
 
 void aim_log_to_go(void) { llama_log_set(log_to_go, nullptr); }
 
-struct llama_model *aim_load(const char *path, struct aim_placement where, bool mmap, uintptr_t progress, char *err, size_t n) {
+struct llama_model *aim_load(const char *path, struct aim_placement where, bool mmap, bool mlock, uintptr_t progress, char *err, size_t n) {
     return guarded<llama_model *>(nullptr, err, n, [&] {
         llama_model_params params = llama_model_default_params();
         params.n_gpu_layers = where.gpu_layers;
@@ -67,6 +67,7 @@ struct llama_model *aim_load(const char *path, struct aim_placement where, bool 
         params.split_mode = where.split_mode;
         params.tensor_split = where.tensor_split;
         params.use_mmap = mmap;
+        params.use_mlock = mlock;
         if (progress != 0) {
             params.progress_callback = progress_to_go;
             params.progress_callback_user_data = reinterpret_cast<void *>(progress);

@@ -25,7 +25,7 @@ struct aim_placement {
 };
 
 // aim_load loads a model; progress is a handle that aimProgress understands, 0 for none.
-struct llama_model *aim_load(const char *path, struct aim_placement where, bool mmap, uintptr_t progress, char *err, size_t n);
+struct llama_model *aim_load(const char *path, struct aim_placement where, bool mmap, bool mlock, uintptr_t progress, char *err, size_t n);
 
 struct llama_context *aim_new_context(struct llama_model *model, struct llama_context_params params, char *err, size_t n);
 

@@ -33,6 +33,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("forget", s.forget)
 	t.Run("share", s.share)
 	t.Run("save and restore", s.saveAndRestore)
+	t.Run("shift", s.shift)
 	t.Run("refused batches change nothing", s.refused)
 	t.Run("full cache", s.full)
 	t.Run("logits may be overwritten", s.overwrite)

@@ -23,6 +23,8 @@ type Options struct {
 	Parked int
 	// Say makes the next token after a history all but certain; -1 leaves it to chance. See [Say].
 	Say func(history []sampler.Token) sampler.Token
+	// NoShift makes a cache that cannot shift.
+	NoShift bool
 	// Before runs at the start of each Decode: to watch, to delay, or to fail it.
 	Before func(rows []llama.Row) error
 }
