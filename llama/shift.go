@@ -98,7 +98,7 @@ func (e *Engine) shift() {
 }
 
 // shiftLane forgets the discard tokens of a sequence or twin after those that it keeps. Where the cache has only a part of
-// them, what it has is forgotten and computed again.
+// them, that goes, too.
 func (e *Engine) shiftLane(lane *sequence, discard int) error {
 	switch {
 	case lane.done <= lane.keep:
@@ -109,12 +109,39 @@ func (e *Engine) shiftLane(lane *sequence, discard int) error {
 		lane.done -= discard
 		lane.shifted = true
 	default:
-		e.forget([]int{lane.slot})
-		lane.done, lane.shifted = 0, false
+		lane.shifted = true
+		e.unshift(lane)
 	}
-	lane.tokens = slices.Delete(lane.tokens, lane.keep, lane.keep+discard)
+	lane.tokens = slices.Concat(lane.tokens[:lane.keep], lane.tokens[lane.keep+discard:]) // others may hold the old ones
 	lane.next = lane.done
+	if c := &e.loop.cache; !lane.awaits && c.held[lane.slot] != nil {
+		c.vacate(lane.slot)
+		c.hold(lane.slot, &prefix{domain: lane.domain, tokens: lane.tokens[:lane.keep:lane.keep], lane: lane})
+	}
 	return nil
+}
+
+// unshift leaves of a shifted lane what it kept of its prompt, for others to take over: the rest is not what its tokens alone would give.
+func (e *Engine) unshift(lane *sequence) {
+	if !lane.shifted {
+		return
+	}
+	lane.shifted = false
+	if lane.done <= lane.keep {
+		return
+	}
+	if err := e.forgetFrom(lane.slot, lane.keep); err != nil {
+		e.forget([]int{lane.slot})
+		lane.done = 0
+		return
+	}
+	lane.done = lane.keep
+}
+
+// forgetFrom calls the Decoder; a panic in it is an error.
+func (e *Engine) forgetFrom(slot, from int) (err error) {
+	defer recovered("forget", &err)
+	return e.loop.dec.Forget(slot, from)
 }
 
 // callShift calls the Decoder; a panic in it is an error.

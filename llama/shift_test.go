@@ -94,7 +94,13 @@ func TestShiftIsBounded(t *testing.T) {
 
 // Preempted answers are computed again from what was left of them, and come out the same.
 func TestShiftSurvivesPreemption(t *testing.T) {
-	cfg := llama.Config{Slots: 3, Context: 64, Batch: 64, Queue: 8, Shift: true}
+	for _, noCache := range []bool{true, false} {
+		shiftSurvivesPreemption(t, llama.Config{Slots: 3, Context: 64, Batch: 64, Queue: 8, Shift: true, NoCache: noCache})
+	}
+}
+
+func shiftSurvivesPreemption(t *testing.T, cfg llama.Config) {
+	t.Helper()
 	g := newGate()
 	roomy, tight := start(t, cfg, llamatest.Options{}), start(t, cfg, llamatest.Options{Cells: 100, Before: g.before})
 	prompts := []string{"one question", "another question", "the last question"}
@@ -111,7 +117,7 @@ func TestShiftSurvivesPreemption(t *testing.T) {
 	eventually(t, "all are there at once", func() bool { s := tight.Stats(); return s.Busy+s.Queued == len(prompts) })
 	close(g.open)
 	wg.Wait()
-	if tight.Stats().PromptTokens <= roomy.Stats().PromptTokens {
+	if cfg.NoCache && tight.Stats().PromptTokens <= roomy.Stats().PromptTokens {
 		t.Error("nothing was computed again: the cache was not tight")
 	}
 }
@@ -136,5 +142,27 @@ func TestShiftWithTwins(t *testing.T) {
 	}
 	if got := generate(t.Context(), e, long); got.err != nil || got.finish != llama.FinishLength || len(got.tokens) != context-len(long.Prompt) {
 		t.Errorf("beside a prompt of %d tokens: %d tokens, finish %q, error %v", len(long.Prompt), len(got.tokens), got.finish, got.err)
+	}
+}
+
+// Nobody takes over what a shifted context has beyond the prompt: whoever asks on gets what he would get alone.
+func TestShiftLeavesNoPrefix(t *testing.T) {
+	cfg := llama.Config{Slots: 2, Context: 128, Batch: 64, Shift: true}
+	e := start(t, cfg, llamatest.Options{})
+	cfg.NoCache = true
+	alone := start(t, cfg, llamatest.Options{})
+	first := llama.Request{Prompt: tokens(t, "a question that is long enough to be kept"), MaxTokens: 150}
+	answer := generate(t.Context(), e, first)
+	if answer.err != nil || len(answer.tokens) != 150 {
+		t.Fatalf("%d tokens, error %v", len(answer.tokens), answer.err)
+	}
+	again := generate(t.Context(), e, first)
+	if !slices.Equal(again.tokens, answer.tokens) || again.usage.CachedTokens < len(first.Prompt)-1 {
+		t.Errorf("again, with %d of %d tokens from the cache: %v\nwant %v", again.usage.CachedTokens, len(first.Prompt), again.tokens, answer.tokens)
+	}
+	rest := llama.Request{Prompt: slices.Concat(first.Prompt, answer.tokens[90:140]), MaxTokens: 30} // what the cells now hold, nearly
+	got, want := generate(t.Context(), e, rest), generate(t.Context(), alone, rest)
+	if got.err != nil || !slices.Equal(got.tokens, want.tokens) {
+		t.Errorf("asking on: %v, %v\nwant %v", got.tokens, got.err, want.tokens)
 	}
 }

@@ -157,6 +157,7 @@ func (e *Engine) park(seq *sequence) {
 		if lane.slot < 0 || lane.awaits {
 			continue // it had no slot, or has not touched it
 		}
+		e.unshift(lane)
 		c.vacate(lane.slot)
 		p := &prefix{domain: lane.domain, tokens: lane.tokens[:lane.done:lane.done]}
 		if c.off || lane.alone || lane.done < minShare || c.own(p) == 0 {
@@ -179,7 +180,7 @@ func (e *Engine) spoil(seq *sequence) {
 	for lane := range seq.lanes {
 		if lane.slot >= 0 {
 			e.empty(lane.slot)
-			lane.awaits = true
+			lane.awaits, lane.shifted = true, false
 		}
 	}
 }
@@ -191,6 +192,7 @@ func (e *Engine) putAside(seq *sequence) {
 		if lane.awaits {
 			continue
 		}
+		e.unshift(lane)
 		c.vacate(lane.slot)
 		p := &prefix{domain: lane.domain, tokens: lane.tokens[:lane.done:lane.done]}
 		if e.loop.keeper != nil && !c.off && !lane.alone && lane.done >= minShare && c.worth(p, 0) {

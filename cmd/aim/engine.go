@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"os"
-	"runtime"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -34,6 +34,8 @@ type engineOptions struct {
 	// optimize says whether an optimized file is loaded in the model's place; weights is its path, "" for the model's own.
 	optimize, weights string
 	speculation       speculation
+	tuning
+	shifting
 }
 
 // flags defines those that serve and run have in common.
@@ -44,8 +46,10 @@ func (o *engineOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.stateDir, "state-dir", "", "folder of the owner's secret and of calibrations (default: $XDG_STATE_HOME/aim, ~/.local/state/aim)")
 	intVar(f, &o.context, "ctx", 0, 0, math.MaxInt32, fmt.Sprintf("tokens of one conversation, prompt and answer; 0 is %d, or what the model was trained on if that is less", defaultContext))
 	intVar(f, &o.batch, "batch", 512, 1, 1<<16, "most tokens of one decode")
-	intVar(f, &o.threads, "threads", runtime.GOMAXPROCS(0), 1, 512, "threads that compute")
+	intVar(f, &o.threads, "threads", 0, 0, 512, "threads that compute; 0 is one for each core that may be used")
 	o.gpuFlags(f)
+	o.tuning.flags(f)
+	o.shifting.flags(cmd)
 	complete(cmd, "model", completeModels)
 }
 
@@ -95,7 +99,9 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if err != nil {
 		return e, err
 	}
-	if e.model, err = cpp.Load(e.path, cpp.ModelOptions{GPULayers: driverLayers(layers), Split: split, Progress: progress}); err != nil {
+	load := o.modelOptions(progress)
+	load.GPULayers, load.Split = driverLayers(layers), split
+	if e.model, err = cpp.Load(e.path, load); err != nil {
 		return e, err
 	}
 	if o.context, err = o.boundedContext(e); err != nil {
@@ -107,13 +113,16 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if o.unified && !o.prefixes.off {
 		o.prefixes.parked = min(maxParked, 256-o.slots)
 	}
-	e.decoder, err = e.model.NewDecoder(cpp.DecoderOptions{
-		Slots: o.slots, Context: o.context, Batch: o.batch, Threads: o.threads, Unified: o.unified, Parked: o.prefixes.parked,
-	})
-	if err != nil {
+	if err := o.shifting.check(o.context); err != nil {
+		return e, err
+	}
+	if e.decoder, err = e.model.NewDecoder(o.decoderOptions()); err != nil {
 		return e, err
 	}
 	cfg := o.config(e)
+	if warning := o.apply(&cfg, e.decoder); warning != "" {
+		slog.Warn(warning)
+	}
 	if err := o.speculate(e, &cfg); err != nil {
 		return e, err
 	}
@@ -162,6 +171,9 @@ func (e *engine) start() (stop func()) {
 func (o *engineOptions) check() error {
 	if o.batch < o.slots {
 		return usageError{fmt.Errorf("--batch %d is less than --slots %d: every conversation needs a place in a decode", o.batch, o.slots)}
+	}
+	if err := o.tuning.check(o.batch); err != nil {
+		return err
 	}
 	return o.gpu.check()
 }

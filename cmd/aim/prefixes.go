@@ -69,8 +69,8 @@ func (o *engineOptions) fingerprint(e *engine) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s %d %s %d×%d %v %d %s", e.name, info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano), o.slots, o.context,
-		o.unified, o.prefixes.parked, version()), nil
+	return fmt.Sprintf("%s %d %s %d×%d %v %d %+v %s", e.name, info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano), o.slots, o.context,
+		o.unified, o.prefixes.parked, o.tuning, version()), nil
 }
 
 // importPrefixes takes over what the server before this one kept. What cannot be used is told, and no reason not to serve.

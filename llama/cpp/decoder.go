@@ -50,8 +50,8 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 	}
 	d := &Decoder{
 		model: m, opt: o, next: make([]int, o.Slots+o.Parked), shared: make([]int, o.Slots+o.Parked),
-		copies: !o.Unified && !bool(C.llama_model_is_recurrent(m.c)) && !bool(C.llama_model_is_hybrid(m.c)),
-		window: int(C.llama_model_n_swa(m.c)),
+		copies:  !o.Unified && !bool(C.llama_model_is_recurrent(m.c)) && !bool(C.llama_model_is_hybrid(m.c)),
+		window:  int(C.llama_model_n_swa(m.c)),
 		answers: newGovernor(o.Threads), batches: newGovernor(o.ThreadsBatch),
 	}
 	var thrown errorBuffer

@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"strconv"
 	"sync"
 	"unsafe"
 
+	"aim/internal/cores"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -39,7 +39,7 @@ type EmbedderOptions struct {
 	Context int
 	// Inputs is the number of inputs that are computed together, 1 to 256, as far as Context has room for their tokens; default 32.
 	Inputs int
-	// Threads compute; default one per processor.
+	// Threads compute; default one for each core that this process may use.
 	Threads int
 	Pooling Pooling
 }
@@ -103,7 +103,7 @@ func (m *Model) checkedEmbedder(o EmbedderOptions) (EmbedderOptions, error) {
 	}
 	set(&o.Context, min(trained, 2048))
 	set(&o.Inputs, 32)
-	set(&o.Threads, runtime.GOMAXPROCS(0))
+	set(&o.Threads, cores.Count())
 	switch {
 	case bool(C.llama_model_has_encoder(m.c)):
 		return o, errors.New("models with an encoder and a decoder of their own are not supported")

@@ -6,9 +6,10 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
+
+	"aim/internal/cores"
 )
 
 // FlashAttention says how attention is computed: in one pass over the cache that never holds a whole row of scores, or by
@@ -16,7 +17,9 @@ import (
 type FlashAttention int
 
 const (
-	// FlashAuto is on wherever every layer's device can do it.
+	// FlashAuto is off where processors compute, the values are not quantized, and the scores of all heads fit into 256 MiB; elsewhere
+	// it is on if every layer's device can do it. On processors, products of matrices are faster: 1.4 times for a prompt of 768
+	// tokens and 1.2 times for the answer to it, and no slower for short ones.
 	FlashAuto FlashAttention = iota
 	// FlashOn computes attention in one pass.
 	FlashOn
@@ -98,7 +101,8 @@ type DecoderOptions struct {
 	// Ubatch is how many rows of a Decode are computed at once, 1 to Batch; default 512, or Batch if that is less. The memory for
 	// intermediate results grows with it.
 	Ubatch int
-	// Threads compute decodes of up to 32 rows, as answers are, 1 to 512; default one per processor that this process may use.
+	// Threads compute decodes of up to 32 rows, as answers are, 1 to 512; default one for each core that this
+	// process may use.
 	Threads int
 	// ThreadsBatch compute decodes of more rows, as prompts are, 1 to 512; default Threads.
 	ThreadsBatch int
@@ -129,7 +133,7 @@ func (m *Model) checked(o DecoderOptions) (DecoderOptions, error) {
 	set(&o.Context, m.TrainContext())
 	set(&o.Batch, 512)
 	set(&o.Ubatch, min(o.Batch, 512))
-	set(&o.Threads, runtime.GOMAXPROCS(0))
+	set(&o.Threads, cores.Count())
 	set(&o.ThreadsBatch, o.Threads)
 	switch {
 	case !bool(C.llama_model_has_decoder(m.c)) || bool(C.llama_model_has_encoder(m.c)):
@@ -204,8 +208,24 @@ func (m *Model) contextParams(o DecoderOptions) C.struct_llama_context_params {
 	p.n_threads = C.int32_t(o.Threads)
 	p.n_threads_batch = C.int32_t(o.ThreadsBatch)
 	p.kv_unified = C.bool(o.Unified)
-	p.flash_attn_type = o.FlashAttention.c()
+	p.flash_attn_type = m.flash(o).c()
 	p.type_k, p.type_v = o.CacheK.c(), o.CacheV.c()
 	p.no_perf = true
 	return p
+}
+
+// scoreBytes is how large the scores of attention may become without flash attention.
+const scoreBytes = 256 << 20
+
+// flash decides what FlashAuto is left to llama.cpp to decide, and what is better off.
+func (m *Model) flash(o DecoderOptions) FlashAttention {
+	cells := o.Context
+	if o.Unified {
+		cells *= o.Slots
+	}
+	scores := 4 * int64(o.Ubatch) * int64(cells) * int64(C.llama_model_n_head(m.c)) // float32 for each row, cell and head
+	if o.FlashAttention != FlashAuto || m.offloads || o.CacheV.quantized() || scores > scoreBytes {
+		return o.FlashAttention
+	}
+	return FlashOff
 }

@@ -7,9 +7,8 @@ import "aim/llama"
 
 var _ llama.Shifter = (*Decoder)(nil)
 
-// CanShift implements [llama.Shifter]. A cache can shift where keys carry their position in one angle and the cells of all
-// layers hold the whole context, which those of a sliding window mostly do not; and a recurrent state cannot forget a part. ggml
-// turns no keys in bf16.
+// CanShift implements [llama.Shifter]. A cache can shift where a key carries its position as one number, and where there are keys
+// for the whole context in all layers: a recurrent state cannot forget a part. ggml turns no keys in bf16.
 func (d *Decoder) CanShift() bool {
 	switch C.llama_model_rope_type(d.model.c) {
 	case C.LLAMA_ROPE_TYPE_MROPE, C.LLAMA_ROPE_TYPE_IMROPE, C.LLAMA_ROPE_TYPE_VISION:
