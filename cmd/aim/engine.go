@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"aim/internal/chat"
+	"aim/internal/cores"
 	"aim/internal/state"
 	"aim/llama"
 	"aim/llama/cpp"
@@ -46,7 +47,7 @@ func (o *engineOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.stateDir, "state-dir", "", "folder of the owner's secret and of calibrations (default: $XDG_STATE_HOME/aim, ~/.local/state/aim)")
 	intVar(f, &o.context, "ctx", 0, 0, math.MaxInt32, fmt.Sprintf("tokens of one conversation, prompt and answer; 0 is %d, or what the model was trained on if that is less", defaultContext))
 	intVar(f, &o.batch, "batch", 512, 1, 1<<16, "most tokens of one decode")
-	intVar(f, &o.threads, "threads", 0, 0, 512, "threads that compute; 0 is one for each core that may be used")
+	intVar(f, &o.threads, "threads", cores.Count(), 1, 512, "threads that compute; fewer do while other processes need the cores")
 	o.gpuFlags(f)
 	o.tuning.flags(f)
 	o.shifting.flags(cmd)

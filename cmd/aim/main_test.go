@@ -40,7 +40,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"serve --addr 8080", `--addr "8080": want host:port`, 2},
 		{"serve --pprof 6060", `--pprof "6060": want host:port`, 2},
 		{"serve --slots 8 --batch 4", "--batch 4 is less than --slots 8", 2},
-		{"serve --threads 513", `"513" for "--threads" flag: want a whole number from 0 to 512`, 2},
+		{"serve --threads 513", `"513" for "--threads" flag: want a whole number from 1 to 512`, 2},
 		{"serve --ubatch 513", "--ubatch 513 is more than --batch 512", 2},
 		{"serve --flash-attn maybe", `"maybe" for "--flash-attn" flag: want one of auto, on, off`, 2},
 		{"serve --cache-type-k q3_k", `"q3_k" for "--cache-type-k" flag: want one of f16, f32, bf16, q8_0`, 2},
