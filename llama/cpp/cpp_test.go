@@ -211,7 +211,8 @@ func TestContract(t *testing.T) {
 				Open: func(t testing.TB, slots, context, batch int) llama.Decoder {
 					return decoder(t, m, DecoderOptions{Slots: slots, Context: context, Batch: batch, Unified: unified})
 				},
-				// Bit-exact on AVX-512 but for a sequence whose cells are scattered after others left a unified cache: 0.56.
+				// On AVX-512, up to 0.85 without flash attention, whose products of matrices depend on the shape of the batch; with it
+				// bit-exact but for a sequence whose cells are scattered after others left a unified cache: 0.56.
 				Tolerance: 1,
 			})
 		})

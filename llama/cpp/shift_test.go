@@ -18,8 +18,13 @@ func TestShiftKeepsTheRest(t *testing.T) {
 	path := testmodel.Path(t)
 	t.Run(filepath.Base(path), func(t *testing.T) {
 		shiftKeepsTheRest(t, open(t), []DecoderOptions{
-			{}, {Unified: true}, {FlashAttention: FlashOn}, {CacheK: CacheF32}, {CacheK: CacheQ8_0, CacheV: CacheQ8_0},
-			{CacheK: CacheQ4_0, CacheV: CacheQ4_0}, {CacheK: CacheQ8_0, FlashAttention: FlashOff},
+			{},
+			{Unified: true},
+			{FlashAttention: FlashOn},
+			{CacheK: CacheF32},
+			{CacheK: CacheQ8_0, CacheV: CacheQ8_0},
+			{CacheK: CacheQ4_0, CacheV: CacheQ4_0},
+			{CacheK: CacheQ8_0, FlashAttention: FlashOff},
 		})
 	})
 	t.Run("sliding window", func(t *testing.T) {
