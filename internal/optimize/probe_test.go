@@ -293,4 +293,3 @@ func TestLapNeedsNoSharing(t *testing.T) {
 type loner struct{ llama.Decoder }
 
 func (loner) Share(int, int, int) error { return llama.ErrUnsupported }
-
