@@ -49,7 +49,7 @@ func TestOptimizedIsServed(t *testing.T) {
 	if err := os.WriteFile(text, []byte(optimize.Text[:1500]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	line := []string{"optimize", model, "--format", "Q8_0", "--rounds", "1", "--text", text, "--max-loss", "5%"}
+	line := []string{"optimize", model, "--format", "Q8_0", "--rounds", "1", "--threads", "1", "--text", text, "--max-loss", "5%"}
 	out, err := try(t, "", line...)
 	if err != nil || !strings.Contains(out, "SPEED-UP") || !strings.Contains(out, "Q8_0") {
 		t.Fatalf("%v:\n%s", err, out)
