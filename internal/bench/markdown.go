@@ -26,7 +26,7 @@ func (r *Report) Markdown() string {
 // about says what the figures are of.
 func (r *Report) about(b *strings.Builder) {
 	m := r.Machine
-	fmt.Fprintf(b, "`%s`, %s, %s.\n", r.Command, r.Date.UTC().Format("2 January 2006"), plural(r.Rounds, "round"))
+	fmt.Fprintf(b, "`%s`, %s, %s.\n", r.Command, r.Date.UTC().Format("2 January 2006"), r.roundsDone())
 	fmt.Fprintf(b, "%s, %s with %s (%s), %.0f GiB of memory, %s", r.Model, m.Processor, plural(m.Cores, "logical core"),
 		strings.Join(m.Features, " "), m.Memory/(1<<30), m.System)
 	if typical, most := r.others(); most >= 0 {
@@ -36,6 +36,24 @@ func (r *Report) about(b *strings.Builder) {
 	for _, s := range r.Sides {
 		fmt.Fprintf(b, "- %s: %s\n", s.Name, s.Version)
 	}
+}
+
+// roundsDone words the number of rounds, which can differ between scenarios that were measured one after the other.
+func (r *Report) roundsDone() string {
+	done := map[string]int{}
+	for _, s := range r.Samples {
+		done[s.Scenario] = max(done[s.Scenario], s.Round+1)
+	}
+	least, most := math.MaxInt, 0
+	for _, s := range Scenarios {
+		if n := done[s.Name]; n > 0 && !s.Once {
+			least, most = min(least, n), max(most, n)
+		}
+	}
+	if least < most {
+		return fmt.Sprintf("%d to %s", least, plural(most, "round"))
+	}
+	return plural(max(most, 1), "round")
 }
 
 // others are the median and the largest share of the processors' time that other programs took, -1 where that is not known. A

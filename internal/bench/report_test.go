@@ -59,7 +59,7 @@ func TestRatiosTakeTheFasterPeer(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	got := example().Markdown()
 	for _, want := range []string{
-		"`aim bench compare --rounds=2`, 27 November 2026, 2 rounds.",
+		"`aim bench compare --rounds=2`, 27 November 2026, 1 to 2 rounds.",
 		"m.gguf, Some Processor with 2 logical cores (avx2), 8 GiB of memory, linux/amd64; other programs took 2 % of the processors' time, 10 % in the worst turn; 2 threads in each server.",
 		"- llama-server, split KV: b1",
 		"| distinct prompts, 8 clients | tokens/s | 100 tokens/s | 100 tokens/s (split KV) | 1.00 | 0.90 – 1.10 | ≥ 1, met |",
