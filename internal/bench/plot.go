@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,6 +109,15 @@ func (s *ranges) Plot(c draw.Canvas, p *plot.Plot) {
 		at := x(l[0]) + s.offset
 		c.StrokeLine2(draw.LineStyle{Color: color.Black, Width: vg.Points(1)}, at, y(l[1]), at, y(l[2]))
 	}
+}
+
+// DataRange implements [plot.DataRanger], so that the axes are long enough.
+func (s *ranges) DataRange() (xmin, xmax, ymin, ymax float64) {
+	xmin, xmax, ymin, ymax = math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
+	for _, l := range s.lines {
+		xmin, xmax, ymin, ymax = min(xmin, l[0]), max(xmax, l[0]), min(ymin, l[1]), max(ymax, l[2])
+	}
+	return xmin, xmax, ymin, ymax
 }
 
 // savePanels writes plots side by side.
