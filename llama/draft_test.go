@@ -140,7 +140,7 @@ func TestCostsAreLearned(t *testing.T) {
 
 // planned makes a scheduler with answers that run, of which each knows so many guesses, right with chance p.
 func planned(cost func(rows int) time.Duration, p float64, known ...int) *scheduler {
-	s := newScheduler(Config{Slots: 8, Batch: 512, Chunk: 64, ScoreRows: 512, Draft: 32})
+	s := newScheduler(Config{Slots: 8, Batch: 512, Chunk: 64, ScoreRows: 512, Draft: 32, Context: 4096})
 	for rows := 1; rows <= 256; rows++ {
 		s.spec.costs.learn(rows, cost(rows))
 	}

@@ -91,7 +91,7 @@ type scheduler struct {
 func newScheduler(cfg Config) *scheduler {
 	s := &scheduler{
 		batch: cfg.Batch, chunk: cfg.Chunk, most: cfg.ScoreRows, spare: cfg.Slots, scattered: cfg.Parked > 0,
-		busy: make([]bool, cfg.Slots+cfg.Parked), spec: speculation{most: cfg.Draft, always: cfg.DraftAlways},
+		busy: make([]bool, cfg.Slots+cfg.Parked), spec: speculation{most: cfg.Draft, context: cfg.Context, always: cfg.DraftAlways},
 	}
 	for slot := range s.busy {
 		s.free = append(s.free, slot)

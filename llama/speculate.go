@@ -30,9 +30,9 @@ const (
 // speculation decides which guesses a decode carries. Like the scheduler, whose part it is, it has no clock: the engine tells
 // how long decodes take.
 type speculation struct {
-	// most is Config.Draft, and always Config.DraftAlways.
-	most   int
-	always bool
+	// most is Config.Draft, context Config.Context, and always Config.DraftAlways.
+	most, context int
+	always        bool
 	// off says that the cache cannot forget what was guessed wrong, quiet that it has no room for guesses now.
 	off, quiet bool
 
@@ -62,7 +62,7 @@ func (s *speculation) guesses(seq *sequence) int {
 	if seq.answer == nil || len(seq.twins) > 0 || seq.mute {
 		return 0
 	}
-	most := min(s.most, seq.max-seq.usage.CompletionTokens-1)
+	most := min(s.most, seq.max-seq.usage.CompletionTokens-1, s.context-len(seq.tokens))
 	switch {
 	case len(seq.forced) > 0:
 		return max(0, min(most, len(seq.forced)))
