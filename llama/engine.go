@@ -96,6 +96,8 @@ type Engine struct {
 	done chan struct{}
 
 	loop loop
+	// sets is the number of sets of adapters.
+	sets int
 
 	// control and ends are the model's control tokens, for utility noise.
 	control, ends []sampler.Token
@@ -170,6 +172,7 @@ func New(m Model, d Decoder, cfg Config) *Engine {
 		control:  control,
 		ends:     ends,
 		model:    m,
+		sets:     setsOf(d),
 		lexicon:  NewLexicon(m),
 		cfg:      cfg,
 		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
@@ -312,6 +315,9 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 	if err := checkScores(&r); err != nil {
 		return nil, err
 	}
+	if err := e.checkAdapters(r.Adapters); err != nil {
+		return nil, err
+	}
 	room := e.cfg.Context - longest(&r)
 	if room < 0 || room == 0 && !r.NoAnswer {
 		return nil, &TooLongError{Prompt: len(r.Prompt), Context: e.cfg.Context}
@@ -341,12 +347,13 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 		return nil, err
 	}
 	seq := &sequence{
-		tokens: append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
-		twins:  newTwins(&r, room),
-		awaits: true,
-		domain: r.CacheDomain,
-		alone:  r.NoCache,
-		group:  r.Group,
+		tokens:   append(make([]sampler.Token, 0, len(r.Prompt)+min(room, 256)), r.Prompt...),
+		adapters: r.Adapters,
+		twins:    newTwins(&r, room),
+		awaits:   true,
+		domain:   domain{r.CacheDomain, r.Adapters},
+		alone:    r.NoCache,
+		group:    r.Group,
 		answer: &answer{
 			control: r.ShowControl,
 			scores:  scores,
@@ -506,6 +513,9 @@ func (e *Engine) collect(outs []output) {
 // decode calls the Decoder; a panic in it is an error.
 func (e *Engine) decode(rows []Row) (err error) {
 	defer recovered("decode", &err)
+	if err := e.adapt(); err != nil {
+		return err
+	}
 	return e.loop.dec.Decode(rows)
 }
 

@@ -11,7 +11,9 @@ import (
 type Cached struct {
 	// Domain is the Request.CacheDomain that it serves.
 	Domain string
-	Tokens []sampler.Token
+	// Adapters is the set it was computed under. Its number says so only as long as the driver has the same sets in the same order.
+	Adapters AdapterSet
+	Tokens   []sampler.Token
 	// State is what the driver's [Keeper] made of it. It is only valid until the next one is asked for.
 	State []byte
 }
@@ -24,7 +26,10 @@ func (e *Engine) Import(list []Cached) int {
 		return 0
 	}
 	for _, cached := range list {
-		p := &prefix{domain: cached.Domain, tokens: slices.Clone(cached.Tokens)}
+		if e.checkAdapters(cached.Adapters) != nil {
+			continue
+		}
+		p := &prefix{domain: domain{cached.Domain, cached.Adapters}, tokens: slices.Clone(cached.Tokens)}
 		if e.cfg.CacheBytes == 0 {
 			e.sizeBy(len(cached.State), len(cached.Tokens))
 		}
@@ -64,7 +69,7 @@ func (e *Engine) cached(yield func(Cached) bool) {
 				continue
 			}
 		}
-		more := yield(Cached{p.domain, p.tokens, state.Bytes()})
+		more := yield(Cached{p.domain.name, p.domain.adapters, p.tokens, state.Bytes()})
 		if p.slot >= 0 {
 			state.Free()
 		}

@@ -139,6 +139,8 @@ type Request struct {
 	// Predicted is what the answer is expected to be like, such as a text that it repeats with changes. It changes nothing about
 	// the answer, but may make it faster; see Config.Draft.
 	Predicted []sampler.Token
+	// Adapters is the set of adapters to compute under; see [Adapter]. Requests of different sets share no decode and no cache.
+	Adapters AdapterSet
 	// Name is what the request's figures are counted under, such as the model that was asked for; see [Engine.Counters]. An
 	// engine keeps the figures of every name it has met.
 	Name string

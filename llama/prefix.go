@@ -6,10 +6,16 @@ import (
 	"aim/sampler"
 )
 
+// domain separates prefixes that must not be shared: of different Request.CacheDomain, or computed under different adapters.
+type domain struct {
+	name     string
+	adapters AdapterSet
+}
+
 // prefix is a run of tokens whose keys and values are somewhere: in a slot, where a sequence may still be adding to them, or put
 // aside.
 type prefix struct {
-	domain string
+	domain domain
 	// tokens are at least those that are there; see available.
 	tokens []sampler.Token
 	// lane is the running sequence that the slot belongs to, nil for what is parked or put aside.
@@ -34,7 +40,7 @@ func (p *prefix) available() int {
 // prefixTree is a radix tree of prefixes over their tokens: those that begin alike share the path from the root to where they
 // part. Each domain has a root of its own. The zero value is empty.
 type prefixTree struct {
-	roots map[string]*node
+	roots map[domain]*node
 }
 
 // node is a point at which prefixes end or part. Edges are tokens: edge leads here from the parent.
@@ -49,7 +55,7 @@ type node struct {
 // insert adds p.
 func (t *prefixTree) insert(p *prefix) {
 	if t.roots == nil {
-		t.roots = map[string]*node{}
+		t.roots = map[domain]*node{}
 	}
 	at := t.roots[p.domain]
 	if at == nil {
@@ -117,8 +123,8 @@ func (n *node) dissolve() {
 
 // descend follows tokens as far as they lead, and returns the last node whose edge has some of them, the root if there is none, with
 // the number of tokens that it agrees with.
-func (t *prefixTree) descend(domain string, tokens []sampler.Token) (*node, int) {
-	at := t.roots[domain]
+func (t *prefixTree) descend(in domain, tokens []sampler.Token) (*node, int) {
+	at := t.roots[in]
 	if at == nil {
 		return nil, 0
 	}
@@ -139,9 +145,9 @@ func (t *prefixTree) descend(domain string, tokens []sampler.Token) (*node, int)
 
 // alike yields the prefixes in the order of how many tokens they begin with in common with tokens, which is told with each: those that
 // agree longest come first.
-func (t *prefixTree) alike(domain string, tokens []sampler.Token) func(yield func(p *prefix, common int) bool) {
+func (t *prefixTree) alike(in domain, tokens []sampler.Token) func(yield func(p *prefix, common int) bool) {
 	return func(yield func(*prefix, int) bool) {
-		at, depth := t.descend(domain, tokens)
+		at, depth := t.descend(in, tokens)
 		var from *node
 		for at != nil {
 			if !at.walk(from, func(p *prefix) bool { return yield(p, depth) }) {

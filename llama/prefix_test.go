@@ -21,9 +21,9 @@ func TestPrefixTreeIsTheList(t *testing.T) {
 	var tree prefixTree
 	var list []*prefix
 	for step := range 20000 {
-		domain := []string{"", "a"}[rng.IntN(2)]
+		in := []domain{{}, {name: "a"}, {adapters: 1}}[rng.IntN(3)]
 		if len(list) < 40 && rng.IntN(2) == 0 {
-			p := &prefix{domain: domain, tokens: random(), slot: -1}
+			p := &prefix{domain: in, tokens: random(), slot: -1}
 			tree.insert(p)
 			list = append(list, p)
 		} else if len(list) > 0 {
@@ -34,12 +34,12 @@ func TestPrefixTreeIsTheList(t *testing.T) {
 		query := random()
 		want := map[*prefix]int{}
 		for _, p := range list {
-			if p.domain == domain {
+			if p.domain == in {
 				want[p] = common(p.tokens, query)
 			}
 		}
 		last := len(query)
-		for p, n := range tree.alike(domain, query) {
+		for p, n := range tree.alike(in, query) {
 			if want[p] != n || n > last {
 				t.Fatalf("step %d: %v and %v have %d tokens in common, want %d; before it %d", step, p.tokens, query, n, want[p], last)
 			}
@@ -67,15 +67,15 @@ func TestPrefixTreeStaysSmall(t *testing.T) {
 	for _, p := range []*prefix{a, b, c} {
 		tree.insert(p)
 	}
-	if n := nodes(tree.roots[""]); n != 4 { // root, 1 2, 3 4, 5
+	if n := nodes(tree.roots[domain{}]); n != 4 { // root, 1 2, 3 4, 5
 		t.Errorf("%d nodes, want 4", n)
 	}
 	tree.remove(c)
-	if n := nodes(tree.roots[""]); n != 4 { // the others still part there
+	if n := nodes(tree.roots[domain{}]); n != 4 { // the others still part there
 		t.Errorf("%d nodes, want 4", n)
 	}
 	tree.remove(b)
-	if n := nodes(tree.roots[""]); n != 2 || !slices.Equal(a.at.edge, a.tokens) {
+	if n := nodes(tree.roots[domain{}]); n != 2 || !slices.Equal(a.at.edge, a.tokens) {
 		t.Errorf("%d nodes, want 2; the edge is %v", n, a.at.edge)
 	}
 }

@@ -16,6 +16,9 @@ type sequence struct {
 	done, next int
 	// slot is the sequence's number in the KV cache, -1 while it waits.
 	slot int
+	// adapters is the set that its tokens are computed under, and its twins' as well. What is in its cache is of no use to sequences
+	// of another set.
+	adapters AdapterSet
 
 	// twins are the same answer after other prompts; see twin.go. Twins have neither an answer nor twins of their own.
 	twins []*sequence
@@ -24,7 +27,8 @@ type sequence struct {
 	// alone says that it takes over nothing and leaves nothing.
 	alone bool
 	// domain is that of the prefixes which it may take over, and group whom its work is charged to.
-	domain, group string
+	domain domain
+	group  string
 	// resumed says that it was preempted: it goes first.
 	resumed bool
 	// idle says that the next token is chosen without the twin's row of logits.
@@ -66,6 +70,7 @@ type scheduler struct {
 	// in order of arrival.
 	free             []int
 	busy             []bool
+	sets             []AdapterSet // of the lanes that the slots were given to last
 	spare            int
 	waiting, running []*sequence
 	// place picks one of the free slots by its index, nil the lowest.
@@ -76,6 +81,8 @@ type scheduler struct {
 	turns     turns
 	// full is set when the cache overflowed: nobody enters until somebody leaves.
 	full bool
+	// set is that of the plan; see turn.
+	set AdapterSet
 
 	rows []Row
 	outs []output
@@ -91,7 +98,8 @@ type scheduler struct {
 func newScheduler(cfg Config) *scheduler {
 	s := &scheduler{
 		batch: cfg.Batch, chunk: cfg.Chunk, most: cfg.ScoreRows, spare: cfg.Slots, scattered: cfg.Parked > 0,
-		busy: make([]bool, cfg.Slots+cfg.Parked), spec: speculation{most: cfg.Draft, context: cfg.Context, always: cfg.DraftAlways},
+		busy: make([]bool, cfg.Slots+cfg.Parked), sets: make([]AdapterSet, cfg.Slots+cfg.Parked),
+		spec: speculation{most: cfg.Draft, context: cfg.Context, always: cfg.DraftAlways},
 	}
 	for slot := range s.busy {
 		s.free = append(s.free, slot)
@@ -140,7 +148,7 @@ func (s *scheduler) choose(lane *sequence) int {
 func (s *scheduler) occupy(lane *sequence, slot int) {
 	at, _ := slices.BinarySearch(s.free, slot)
 	s.free = slices.Delete(s.free, at, at+1)
-	s.busy[slot] = true
+	s.busy[slot], s.sets[slot] = true, lane.adapters
 	s.spare--
 	lane.slot = slot
 }
@@ -155,7 +163,7 @@ func (s *scheduler) release(lane *sequence) {
 }
 
 // hole returns the lane with the highest slot and the lowest free slot below it, and counts for how many calls there has been one. The
-// lane is nil where nothing is to be gained, or where the lane has not begun.
+// lane is nil where nothing is to be gained, where the lane has not begun, or where sets of adapters are placed apart on purpose.
 func (s *scheduler) hole() (top *sequence, to int) {
 	groups := 0
 	for slot, busy := range s.busy {
@@ -163,7 +171,7 @@ func (s *scheduler) hole() (top *sequence, to int) {
 			groups++
 		}
 	}
-	if s.scattered || groups < 2 {
+	if s.scattered || groups < 2 || s.mixed() {
 		s.holeFor = 0
 		return nil, -1
 	}
@@ -238,17 +246,20 @@ func (s *scheduler) youngest() *sequence {
 	return s.running[len(s.running)-1]
 }
 
-// plan lays out the next decode: every running answer first, one row for each of its prompts, then prompts in order of
-// arrival. While answers run, prompts get at most chunk rows, so that a long prompt delays nobody's next token by more than
+// plan lays out the next decode, of the set whose turn it is: every running answer first, one row for each of its prompts, then prompts
+// in order of arrival. While answers run, prompts get at most chunk rows, so that a long prompt delays nobody's next token by more than
 // that. Where none runs, the first prompt gets all the room, so that it is answered early; those after it get no more than what is left
 // of a chunk. Prompts that are scored get rows of logits as long as there is room for them, and one in any case. Guesses come
 // last. The result is valid until the next call.
 func (s *scheduler) plan() ([]Row, []output) {
 	s.rows, s.outs, s.stepped = s.rows[:0], s.outs[:0], 0
+	s.turn()
 	for _, seq := range s.running {
 		for lane := range seq.lanes {
 			lane.next = lane.done
 		}
+	}
+	for seq := range s.inTurn() {
 		if seq.ready() && len(s.rows)+seq.width() <= s.batch {
 			s.outs = append(s.outs, output{seq: seq})
 			s.step(seq)
@@ -256,11 +267,11 @@ func (s *scheduler) plan() ([]Row, []output) {
 	}
 	s.room = max(1, s.most-s.stepped)
 	room := s.batch - len(s.rows)
-	if len(s.rows) > 0 {
+	if s.answering() {
 		room = min(room, s.chunk)
 	}
 	entered := 0
-	for _, seq := range s.running {
+	for seq := range s.inTurn() {
 		if seq.next < len(seq.tokens) && room > 0 {
 			entered += s.enter(seq, room-entered)
 			room = min(room, max(s.chunk, entered))

@@ -3,6 +3,7 @@ package llama
 import (
 	"errors"
 	"log/slog"
+	"slices"
 )
 
 // The engine's side of the prefix cache: what it asks the Decoder to do.
@@ -40,9 +41,16 @@ func (e *Engine) settle() {
 	}
 }
 
-// place is the scheduler's choice of a slot.
+// place is the scheduler's choice of a slot. Sets of adapters with odd numbers begin at the upper end, so that two of them grow towards
+// each other and not into each other.
 func (l *loop) place(lane *sequence) int {
-	return l.cache.choose(l.sched.free, l.sched.busy, lane)
+	free, busy := l.sched.free, l.sched.kin(lane.adapters)
+	if lane.adapters%2 == 0 {
+		return l.cache.choose(free, busy, lane)
+	}
+	down := slices.Clone(free)
+	slices.Reverse(down)
+	return len(free) - 1 - l.cache.choose(down, busy, lane)
 }
 
 // takeOver fills a lane's slot with the first n tokens of p.

@@ -16,11 +16,12 @@ import (
 func newTwins(r *Request, room int) (twins []*sequence) {
 	for _, span := range r.Params.Spans {
 		twin := &sequence{
-			tokens: append(make([]sampler.Token, 0, len(span.Without)+min(room, 256)), span.Without...),
-			slot:   -1,
-			awaits: true,
-			domain: r.CacheDomain,
-			alone:  r.NoCache,
+			tokens:   append(make([]sampler.Token, 0, len(span.Without)+min(room, 256)), span.Without...),
+			slot:     -1,
+			adapters: r.Adapters,
+			awaits:   true,
+			domain:   domain{r.CacheDomain, r.Adapters},
+			alone:    r.NoCache,
 		}
 		twins = append(twins, twin)
 	}

@@ -23,6 +23,8 @@ type Decoder struct {
 	pool  *C.struct_ggml_threadpool
 	batch C.struct_llama_batch
 
+	// set is the set of adapters in force, -1 where that is unknown.
+	set llama.AdapterSet
 	// next is the position that continues each sequence, and shared the one up to which it may share cells with others.
 	next, shared []int
 	// copies says that each sequence has a buffer of its own, which a prefix is copied into, and window is how many tokens a layer with
@@ -72,6 +74,10 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 		C.llama_attach_threadpool(d.ctx, d.pool, nil)
 	}
 	d.batch = C.llama_batch_init(C.int32_t(o.Batch), 0, 1)
+	if err := d.tryAdapters(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("new decoder: %w", err)
+	}
 	return d, nil
 }
 

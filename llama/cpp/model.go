@@ -63,6 +63,10 @@ type Model struct {
 	// gap are the tokens before a prefix, before a suffix, and before what stands between them; -1 where the model has none.
 	gap [3]sampler.Token
 
+	// sets are those of adapters, none where LoadAdapters was not called, and loras their files.
+	sets  []adapterSet
+	loras map[string]lora
+
 	text  []byte // of all pieces
 	ends  []uint32
 	kinds []llama.Kind
@@ -224,6 +228,7 @@ func (m *Model) readVocab() {
 
 // Close frees the model.
 func (m *Model) Close() {
+	m.freeAdapters()
 	C.llama_model_free(m.c)
 	m.c, m.vocab = nil, nil
 }

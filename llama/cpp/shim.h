@@ -53,6 +53,26 @@ bool aim_quantize(const char *source, const char *target, struct llama_model_qua
 // aim_threadpool_maker is the function that makes the pools: an address in the program, or in the library that is loaded.
 const void *aim_threadpool_maker(void);
 
+// aim_lora_load loads a LoRA adapter for the model, to be freed with llama_adapter_lora_free; pairs becomes the number of tensors that
+// it changes. It returns NULL with err set, or after llama.cpp has logged why.
+struct llama_adapter_lora *aim_lora_load(struct llama_model *model, const char *path, size_t *pairs, char *err, size_t n);
+
+// aim_control_vector adds scale times the directions of a control vector to data, n_embd numbers for each layer from 1 to n_layer - 1.
+bool aim_control_vector(const char *path, float scale, float *data, int32_t n_embd, int32_t n_layer, char *err, size_t n);
+
+// aim_adapters_fit says whether a graph has room for adapters of so many tensors and for vectors in so many layers. The context
+// must have none in force yet.
+bool aim_adapters_fit(struct llama_context *ctx, size_t pairs, size_t vectors, char *err, size_t n);
+
+// aim_graph_nodes makes room for the largest graph under the adapters in force, and returns the number of its operations, -1 with err
+// set.
+int32_t aim_graph_nodes(struct llama_context *ctx, char *err, size_t n);
+
+// aim_adapt puts count LoRA adapters in force, and the control vector as aim_control_vector makes it, or none where it is NULL, in the
+// layers from first to last; nothing else stays in force.
+bool aim_adapt(struct llama_context *ctx, struct llama_adapter_lora **loras, const float *scales, size_t count, const float *vector,
+               int32_t n_embd, int32_t n_layer, int32_t first, int32_t last, char *err, size_t n);
+
 // aim_schema_to_grammar returns the grammar of a JSON schema of len bytes, for the caller to free, or NULL with err set. The converter
 // calls itself as deep as the schema is: it runs on a thread with a stack of that many bytes.
 char *aim_schema_to_grammar(const char *schema, size_t len, size_t stack, char *err, size_t n);

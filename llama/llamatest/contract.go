@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"aim/llama"
@@ -37,6 +38,7 @@ func Run(t *testing.T, d Driver) {
 	t.Run("refused batches change nothing", s.refused)
 	t.Run("full cache", s.full)
 	t.Run("logits may be overwritten", s.overwrite)
+	t.Run("adapters", s.adapters)
 }
 
 type suite struct{ Driver }
@@ -338,6 +340,64 @@ func (s suite) overwrite(t *testing.T) {
 	clear(dec.Logits(n - 1))
 	s.decode(t, dec, at(0, n, tokens[n:]))
 	s.near(t, dec.Logits(0), s.fresh(t, tokens))
+}
+
+// adapters: each set is another model, whatever was computed before under another one in a batch of the same shape.
+func (s suite) adapters(t *testing.T) {
+	dec := s.Open(t, 2, 256, 64)
+	adapter, ok := dec.(llama.Adapter)
+	if !ok {
+		t.Skip("this driver knows no adapters")
+	}
+	sets := adapter.Sets()
+	if sets < 1 {
+		t.Fatalf("%d sets", sets)
+	}
+	for _, bad := range []llama.AdapterSet{-1, llama.AdapterSet(sets)} {
+		if err := adapter.Adapt(bad); err == nil {
+			t.Errorf("Adapt(%d) of %d sets succeeded", bad, sets)
+		}
+	}
+	tokens := s.tokens(t, texts[0])
+	want := make([][]float32, sets)
+	for set := range want {
+		one := s.Open(t, 1, 256, 64)
+		s.adapt(t, one, llama.AdapterSet(set))
+		s.decode(t, one, prompt(0, tokens))
+		want[set] = slices.Clone(one.Logits(len(tokens) - 1))
+		if set > 0 && !(distance(want[set], want[0]) > 2*s.Tolerance) {
+			t.Errorf("set %d is only %g away from set 0", set, distance(want[set], want[0]))
+		}
+	}
+	for turn := range 3 * sets { // a prompt
+		set := turn % sets
+		s.adapt(t, dec, llama.AdapterSet(set))
+		if err := dec.Forget(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		s.decode(t, dec, prompt(0, tokens))
+		s.near(t, dec.Logits(len(tokens)-1), want[set])
+	}
+	if err := dec.Forget(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	last := sets - 1
+	for pos, tok := range tokens { // an answer each, in turns
+		for seq, set := range []int{0, last} {
+			s.adapt(t, dec, llama.AdapterSet(set))
+			s.decode(t, dec, []llama.Row{{Token: tok, Seq: seq, Pos: pos, Logits: true}})
+			if pos == len(tokens)-1 {
+				s.near(t, dec.Logits(0), want[set])
+			}
+		}
+	}
+}
+
+func (s suite) adapt(t *testing.T, dec llama.Decoder, set llama.AdapterSet) {
+	t.Helper()
+	if err := dec.(llama.Adapter).Adapt(set); err != nil {
+		t.Fatalf("set %d: %v", set, err)
+	}
 }
 
 // tokens tokenizes user text.

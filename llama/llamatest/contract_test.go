@@ -12,7 +12,7 @@ func TestContract(t *testing.T) {
 	llamatest.Run(t, llamatest.Driver{
 		Model: m,
 		Open: func(_ testing.TB, slots, context, batch int) llama.Decoder {
-			return llamatest.NewDecoder(m, llamatest.Options{Slots: slots, Context: context, Batch: batch})
+			return llamatest.NewDecoder(m, llamatest.Options{Slots: slots, Context: context, Batch: batch, Sets: 3})
 		},
 	})
 }

@@ -25,23 +25,34 @@ type Options struct {
 	Say func(history []sampler.Token) sampler.Token
 	// NoShift makes a cache that cannot shift.
 	NoShift bool
+	// Sets is the number of sets of adapters, each of which makes another model; default 1.
+	Sets int
 	// Before runs at the start of each Decode: to watch, to delay, or to fail it.
 	Before func(rows []llama.Row) error
 }
 
-// Decoder is the fake KV cache. Its logits are a function of a sequence's tokens alone. It implements [llama.Decoder].
+// Decoder is the fake KV cache. Its logits are a function of a sequence's tokens alone, and of the set that each of them was decoded
+// under. It implements [llama.Decoder] and [llama.Adapter].
 type Decoder struct {
 	model *Model
 	opt   Options
-	seqs  [][]sampler.Token
+	seqs  [][]cell
 	rows  map[int][]float32
+	set   llama.AdapterSet
 	// states counts what was saved and not freed.
 	states int
+}
+
+// cell is what the cache has of a token.
+type cell struct {
+	token sampler.Token
+	set   llama.AdapterSet
 }
 
 var (
 	_ llama.Decoder = (*Decoder)(nil)
 	_ llama.Keeper  = (*Decoder)(nil)
+	_ llama.Adapter = (*Decoder)(nil)
 )
 
 // NewDecoder returns a fake KV cache for m.
@@ -55,7 +66,20 @@ func NewDecoder(m *Model, o Options) *Decoder {
 	set(&o.Context, 4096)
 	set(&o.Cells, o.Slots*o.Context)
 	set(&o.Batch, 512)
-	return &Decoder{model: m, opt: o, seqs: make([][]sampler.Token, o.Slots+o.Parked)}
+	set(&o.Sets, 1)
+	return &Decoder{model: m, opt: o, seqs: make([][]cell, o.Slots+o.Parked)}
+}
+
+// Sets implements [llama.Adapter].
+func (d *Decoder) Sets() int { return d.opt.Sets }
+
+// Adapt implements [llama.Adapter].
+func (d *Decoder) Adapt(set llama.AdapterSet) error {
+	if set < 0 || int(set) >= d.opt.Sets {
+		return fmt.Errorf("set %d of %d", set, d.opt.Sets)
+	}
+	d.set = set
+	return nil
 }
 
 // Decode implements [llama.Decoder].
@@ -70,7 +94,7 @@ func (d *Decoder) Decode(rows []llama.Row) error {
 	}
 	d.rows = map[int][]float32{}
 	for i, r := range rows {
-		d.seqs[r.Seq] = append(d.seqs[r.Seq], r.Token)
+		d.seqs[r.Seq] = append(d.seqs[r.Seq], cell{r.Token, d.set})
 		if r.Logits {
 			d.rows[i] = d.logits(d.seqs[r.Seq])
 		}
@@ -108,10 +132,12 @@ func (d *Decoder) check(rows []llama.Row) error {
 }
 
 // logits draws a row from a generator seeded with the history.
-func (d *Decoder) logits(history []sampler.Token) []float32 {
-	h := uint64(14695981039346656037) // FNV-1a over tokens
-	for _, t := range history {
-		h = (h ^ uint64(t)) * 1099511628211
+func (d *Decoder) logits(cells []cell) []float32 {
+	h := uint64(14695981039346656037) // FNV-1a over tokens and their sets
+	history := make([]sampler.Token, len(cells))
+	for i, c := range cells {
+		h = (h ^ uint64(c.token) ^ uint64(c.set)<<32) * 1099511628211
+		history[i] = c.token
 	}
 	rng := rand.New(rand.NewPCG(h, 0))
 	row := make([]float32, d.model.Vocab())
@@ -176,8 +202,8 @@ func (d *Decoder) Save(seq int) (llama.State, error) {
 		return nil, fmt.Errorf("save sequence %d of %d", seq, len(d.seqs))
 	}
 	s := &state{bytes: []byte{'s'}, live: &d.states}
-	for _, t := range d.seqs[seq] {
-		s.bytes = binary.LittleEndian.AppendUint32(s.bytes, uint32(t))
+	for _, c := range d.seqs[seq] {
+		s.bytes = binary.LittleEndian.AppendUint32(s.bytes, uint32(c.token)|uint32(c.set)<<24)
 	}
 	d.states++
 	return s, nil
@@ -196,7 +222,8 @@ func (d *Decoder) Restore(seq int, data []byte) error {
 		return llama.ErrCacheFull
 	}
 	for b := data[1:]; len(b) > 0; b = b[4:] {
-		d.seqs[seq] = append(d.seqs[seq], sampler.Token(binary.LittleEndian.Uint32(b)))
+		c := binary.LittleEndian.Uint32(b)
+		d.seqs[seq] = append(d.seqs[seq], cell{sampler.Token(c & 0xffffff), llama.AdapterSet(c >> 24)})
 	}
 	return nil
 }
