@@ -3,6 +3,7 @@ package models
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	gguf "github.com/gpustack/gguf-parser-go"
@@ -65,6 +66,28 @@ func regular(path string) error {
 		return fmt.Errorf("not a regular file")
 	case info.Size() == 0:
 		return fmt.Errorf("empty")
+	}
+	return nil
+}
+
+// CheckShapes refuses a GGUF file whose header cannot be read, or in which a tensor has a dimension of 0: llama.cpp divides by it.
+func CheckShapes(path string) (err error) {
+	defer func() { // as in Read
+		if r := recover(); r != nil {
+			err = fmt.Errorf("malformed: %v", r)
+		}
+	}()
+	if err := regular(path); err != nil {
+		return err
+	}
+	f, err := gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
+	if err != nil {
+		return fmt.Errorf("incomplete or damaged: %w", err)
+	}
+	for _, t := range f.TensorInfos {
+		if slices.Contains(t.Dimensions, 0) {
+			return fmt.Errorf("tensor %q has the shape %d", t.Name, t.Dimensions)
+		}
 	}
 	return nil
 }

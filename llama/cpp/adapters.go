@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"aim/llama"
+	"aim/models"
 	"aim/sampler"
 )
 
@@ -111,6 +112,14 @@ func checkScale(f AdapterFile) error {
 	return nil
 }
 
+// checkAdapterFile answers the plain mistakes, and those at which llama.cpp ends the process.
+func checkAdapterFile(path string) error {
+	if err := checkFile(path); err != nil {
+		return err
+	}
+	return models.CheckShapes(path)
+}
+
 // add puts an adapter into a set. llama.cpp knows each once, so that the scales of one that is there twice add up.
 func (s *adapterSet) add(l lora, scale float64) {
 	for i, c := range s.loras {
@@ -127,7 +136,7 @@ func (m *Model) lora(path string) (lora, error) {
 	if l, ok := m.loras[path]; ok {
 		return l, nil
 	}
-	if err := checkFile(path); err != nil {
+	if err := checkAdapterFile(path); err != nil {
 		return lora{}, err
 	}
 	cpath := C.CString(path)
@@ -149,7 +158,7 @@ func (m *Model) lora(path string) (lora, error) {
 
 // addVector adds a control vector to a sum.
 func (m *Model) addVector(sum []C.float, f AdapterFile, width int) error {
-	if err := checkFile(f.Path); err != nil {
+	if err := checkAdapterFile(f.Path); err != nil {
 		return err
 	}
 	cpath := C.CString(f.Path)
@@ -233,6 +242,17 @@ func (m *Model) tryAdapters(ctx *C.struct_llama_context, set *adapterSet) error 
 	}
 	_, err = m.nodes(ctx, &adapterSet{}) // none in force
 	return err
+}
+
+// embedUnder puts a set in force for good in a context of its own.
+func (m *Model) embedUnder(ctx *C.struct_llama_context, set llama.AdapterSet) error {
+	if len(m.sets) == 0 {
+		return nil
+	}
+	if err := m.tryAdapters(ctx, &m.sets[set]); err != nil {
+		return fmt.Errorf("set %d of adapters: %w", set, err)
+	}
+	return m.adapt(ctx, &m.sets[set])
 }
 
 // nodes is the number of operations of the largest graph under a set, for which the context has room then.

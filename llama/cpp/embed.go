@@ -42,6 +42,8 @@ type EmbedderOptions struct {
 	// Threads compute; default one for each core that this process may use.
 	Threads int
 	Pooling Pooling
+	// Adapters is the set of adapters to compute under; see [Model.LoadAdapters].
+	Adapters llama.AdapterSet
 }
 
 // Embedder is a llama.cpp context of its own for vectors. It implements [llama.Embedder].
@@ -90,6 +92,10 @@ func (m *Model) NewEmbedder(o EmbedderOptions) (*Embedder, error) {
 	}
 	e.batch = C.llama_batch_init(C.int32_t(o.Context), 0, 1)
 	e.mu <- struct{}{}
+	if err := m.embedUnder(e.ctx, o.Adapters); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("new embedder: %w", err)
+	}
 	return e, nil
 }
 
@@ -113,6 +119,8 @@ func (m *Model) checkedEmbedder(o EmbedderOptions) (EmbedderOptions, error) {
 		return o, fmt.Errorf("%d inputs, must be in [1, %d]", o.Inputs, maxSequences)
 	case o.Threads < 1:
 		return o, fmt.Errorf("%d threads, must be positive", o.Threads)
+	case o.Adapters < 0 || int(o.Adapters) >= max(1, len(m.sets)):
+		return o, fmt.Errorf("set %d of adapters, must be in [0, %d]", o.Adapters, max(1, len(m.sets))-1)
 	case o.Pooling < PoolingModel || o.Pooling > PoolingLast:
 		return o, fmt.Errorf("pooling %d, must be in [%d, %d]", o.Pooling, PoolingModel, PoolingLast)
 	}

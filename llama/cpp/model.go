@@ -179,7 +179,9 @@ func reason(logged []string) string {
 		return "llama.cpp gave no reason"
 	}
 	line := logged[0]
-	for _, prefix := range []string{"llama_model_load: error loading model: ", "gguf_init_from_file_impl: "} {
+	for _, prefix := range []string{
+		"llama_model_load: error loading model: ", "gguf_init_from_file_impl: ", "llama_adapter_lora_init: failed to apply lora adapter: ",
+	} {
 		line = strings.TrimPrefix(line, prefix)
 	}
 	if line == "failed to read key-value pairs" || line == "failed to read tensor info" {
