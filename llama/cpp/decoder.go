@@ -207,12 +207,12 @@ func (d *Decoder) Share(src, dst, upTo int) error {
 		return nil
 	}
 	if d.copies {
-		state, err := d.Save(src)
+		state, err := d.snapshot(src)
 		if err != nil {
 			return err
 		}
 		defer state.Free()
-		if err := d.Restore(dst, state.Bytes()); err != nil {
+		if err := d.load(dst, state.Bytes()[stateHeader:]); err != nil {
 			return err
 		}
 	} else {

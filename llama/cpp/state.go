@@ -5,8 +5,10 @@ package cpp
 import "C"
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"unsafe"
 
 	"aim/llama"
@@ -24,18 +26,57 @@ func (s *state) Free() {
 	*s = nil
 }
 
+// A saved sequence begins with a header: a magic number, a checksum and the size of what follows. llama.cpp would take any bytes for a
+// state; of a recurrent model it allocates what the first of them say, and ends the process where that is too much.
+const (
+	stateHeader = 16 // bytes
+	stateMagic  = 0x53_6d_69_41
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli) // processors have an instruction for it
+
+// seal fills in the header.
+func (s state) seal() {
+	binary.LittleEndian.PutUint32(s, stateMagic)
+	binary.LittleEndian.PutUint32(s[4:], crc32.Checksum(s[stateHeader:], castagnoli))
+	binary.LittleEndian.PutUint64(s[8:], uint64(len(s)-stateHeader))
+}
+
+// checkState says what is wrong with bytes that should be a saved sequence.
+func checkState(data []byte) error {
+	switch {
+	case len(data) <= stateHeader || binary.LittleEndian.Uint32(data) != stateMagic:
+		return errors.New("the bytes are no saved sequence")
+	case binary.LittleEndian.Uint64(data[8:]) != uint64(len(data)-stateHeader):
+		return errors.New("the saved sequence is incomplete")
+	case binary.LittleEndian.Uint32(data[4:]) != crc32.Checksum(data[stateHeader:], castagnoli):
+		return errors.New("the saved sequence is damaged")
+	}
+	return nil
+}
+
 // Save implements [llama.Keeper].
 func (d *Decoder) Save(seq int) (llama.State, error) {
 	if seq < 0 || seq >= len(d.next) {
 		return nil, fmt.Errorf("save sequence %d of %d", seq, len(d.next))
 	}
+	s, err := d.snapshot(seq)
+	if err != nil {
+		return nil, err
+	}
+	s.seal()
+	return s, nil
+}
+
+// snapshot is what Save returns, without its header filled in.
+func (d *Decoder) snapshot(seq int) (*state, error) {
 	size := C.llama_state_seq_get_size(d.ctx, C.llama_seq_id(seq))
-	buf := C.malloc(max(1, size))
+	buf := C.malloc(stateHeader + size)
 	if buf == nil {
 		return nil, fmt.Errorf("save sequence %d: no memory for %d bytes", seq, size)
 	}
-	s := state(unsafe.Slice((*byte)(buf), size))
-	if C.llama_state_seq_get_data(d.ctx, (*C.uint8_t)(buf), size, C.llama_seq_id(seq)) != size {
+	s := state(unsafe.Slice((*byte)(buf), stateHeader+size))
+	if C.llama_state_seq_get_data(d.ctx, (*C.uint8_t)(unsafe.Add(buf, stateHeader)), size, C.llama_seq_id(seq)) != size {
 		s.Free()
 		return nil, fmt.Errorf("save sequence %d: llama.cpp could not", seq)
 	}
@@ -49,9 +90,15 @@ func (d *Decoder) Restore(seq int, data []byte) error {
 		return fmt.Errorf("restore sequence %d of %d", seq, len(d.next))
 	case d.next[seq] > 0:
 		return fmt.Errorf("restore sequence %d, which has %d tokens", seq, d.next[seq])
-	case len(data) == 0:
-		return errors.New("restore a sequence from no bytes")
 	}
+	if err := checkState(data); err != nil {
+		return fmt.Errorf("restore sequence %d: %w", seq, err)
+	}
+	return d.load(seq, data[stateHeader:])
+}
+
+// load brings a state without its header into an empty sequence.
+func (d *Decoder) load(seq int, data []byte) error {
 	memory, id := C.llama_get_memory(d.ctx), C.llama_seq_id(seq)
 	logged := collectErrors(func() {
 		if C.llama_state_seq_set_data(d.ctx, (*C.uint8_t)(unsafe.SliceData(data)), C.size_t(len(data)), id) != 0 {
