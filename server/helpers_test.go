@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -69,7 +70,7 @@ type site struct {
 }
 
 // start runs a server over the fake until the test ends. It serves three models on one engine: fake, fake/imposed and
-// fake/plain, which has no chat template.
+// fake/plain, which has no chat template; and fake/set1, fake/set2, … where the decoder has sets of adapters.
 func start(t testing.TB, o options) *site {
 	t.Helper()
 	if o.engine.Slots == 0 {
@@ -103,6 +104,11 @@ func start(t testing.TB, o options) *site {
 		{ID: "fake", Engine: engine, Template: tmpl, BOS: "<|bos|>", EOS: "<|end|>", Created: created, Dial: o.dial, Embedder: o.embedder, Facts: facts},
 		{ID: "fake/imposed", Engine: engine, Template: tmpl, Created: created, Sigma: o.sigma, Level: o.level, Dial: o.dial, Report: o.report, Scope: o.scope},
 		{ID: "fake/plain", Engine: engine, Created: created},
+	}
+	for set := 1; set < o.decoder.Sets; set++ {
+		o.server.Models = append(o.server.Models, Model{
+			ID: fmt.Sprintf("fake/set%d", set), Engine: engine, Template: tmpl, Created: created, Adapters: llama.AdapterSet(set),
+		})
 	}
 	o.server.Secret = []byte("of the tests")
 	log := &lockedBuffer{}

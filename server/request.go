@@ -96,7 +96,7 @@ func (s *Server) basics(o *object) (*call, error) {
 	x := o.extension(m.Engine.Model(), m.Engine.Lexicon())
 	c.request.Params.Focus, c.utility, c.spans, c.report = x.focus, x.utility, x.spans, x.report
 	c.request.Params.Report = x.report.on
-	c.request.Name = m.ID
+	c.request.Name, c.request.Adapters = m.ID, m.Adapters
 	c.request.NoCache, c.request.CacheDomain = !o.boolean(fieldCachePrompt), o.text(fieldCacheSalt)
 	return c, *o.err
 }

@@ -33,6 +33,8 @@ type Model struct {
 	ID string
 	// Engine runs it; several models may share one.
 	Engine *llama.Engine
+	// Adapters is the set of adapters that it is computed under; see [llama.Adapter]. Models of one engine may differ in nothing else.
+	Adapters llama.AdapterSet
 	// Template renders its conversations; without one the model only completes text.
 	Template *chat.Template
 	// BOS and EOS are the spellings of the tokens that begin and end a sequence, told to clients; "" where the model has none.
@@ -54,7 +56,7 @@ type Model struct {
 	Report bool
 	// Facts are told to clients.
 	Facts Facts
-	// Embedder gives vectors of texts; nil gives none. A model's hidden state times its output matrix is the raw row of logits, so whoever
+	// Embedder gives vectors of texts, under the same adapters; nil gives none. A model's hidden state times its output matrix is the raw row of logits, so whoever
 	// imposes utility should think twice.
 	Embedder llama.Embedder
 	// Dial is the model's calibration; without one no request can ask for a level.

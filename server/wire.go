@@ -223,6 +223,7 @@ func rates(n int, ms float64) (perToken, perSecond float64) {
 
 // fingerprint changes when the same request may be answered otherwise: with the model, its size or what is imposed on it.
 func fingerprint(m Model) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %v %v %v", m.ID, m.Engine.Model().Vocab(), m.Engine.Config().Context, m.Sigma, m.Scope, m.EndNoise))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %v %v %v %d",
+		m.ID, m.Engine.Model().Vocab(), m.Engine.Config().Context, m.Sigma, m.Scope, m.EndNoise, m.Adapters))
 	return "fp_" + hex.EncodeToString(sum[:5])
 }
