@@ -20,6 +20,7 @@ import (
 // gauge obtains the calibration of an engine's model: what the state folder has, or a measurement.
 type gauge struct {
 	*engine
+	variant variant
 	store calibrate.Store
 	log   *slog.Logger
 	// streams is how many answers a measurement generates at once.
@@ -35,7 +36,7 @@ func newGauge(e *engine, o engineOptions, log *slog.Logger, progress func(float6
 	if err != nil {
 		return nil, err
 	}
-	return &gauge{engine: e, store: calibrate.Store{Dir: dir}, log: log, streams: e.Config().Slots, progress: progress}, nil
+	return &gauge{engine: e, variant: e.variants[0], store: calibrate.Store{Dir: dir}, log: log, streams: e.Config().Slots, progress: progress}, nil
 }
 
 // stateFolder is the folder for state.
@@ -46,17 +47,24 @@ func (o *engineOptions) stateFolder() (string, error) {
 	return state.Dir()
 }
 
-// key identifies the model, with its chat template.
+// under is a gauge of the model under a set of adapters.
+func (g *gauge) under(v variant) *gauge {
+	other := *g
+	other.variant = v
+	return &other
+}
+
+// key identifies the model, with its chat template and its adapters.
 func (g *gauge) key() (string, error) {
 	id, err := models.Identity(g.path)
-	return calibrate.Key(id, g.templateSource), err
+	return calibrate.Key(id, g.templateSource, g.variant.identity...), err
 }
 
 // stored is the calibration in the state folder, nil where there is none that can be used.
 func (g *gauge) stored(key string) *calibrate.Record {
-	r, err := g.store.Load(g.name, key)
+	r, err := g.store.Load(g.variant.name, key)
 	if err != nil && !errors.Is(err, calibrate.ErrNone) {
-		g.log.Warn("a stored calibration cannot be used and is measured anew", "model", g.name, "error", err)
+		g.log.Warn("a stored calibration cannot be used and is measured anew", "model", g.variant.name, "error", err)
 	}
 	return r
 }
@@ -66,7 +74,7 @@ func (g *gauge) obtain(ctx context.Context) (*calibrate.Curve, error) {
 	key, err := g.key()
 	if err != nil {
 		// The model works, or it would not be loaded.
-		g.log.Warn("the model's file cannot be identified, so that its calibration is not stored", "model", g.name, "error", err)
+		g.log.Warn("the model's file cannot be identified, so that its calibration is not stored", "model", g.variant.name, "error", err)
 		return calibrate.Measure(ctx, g.subject(), calibrate.Options{Progress: g.progress})
 	}
 	if r := g.stored(key); r != nil {
@@ -86,29 +94,29 @@ func (g *gauge) measure(ctx context.Context, key string, o calibrate.Options) (*
 	}
 	o.Progress = g.progress
 	start := time.Now()
-	g.log.Info("calibrating, to know what levels of utility mean for this model", "model", g.name)
+	g.log.Info("calibrating, to know what levels of utility mean for this model", "model", g.variant.name)
 	curve, err := calibrate.Measure(ctx, g.subject(), o)
 	if err != nil {
-		return nil, fmt.Errorf("calibrate %s: %w", g.name, err)
+		return nil, fmt.Errorf("calibrate %s: %w", g.variant.name, err)
 	}
 	if g.progress != nil {
 		g.progress(1)
 	}
 	r := calibrate.Record{
-		Model: g.name, Key: key, PromptSet: calibrate.PromptSet(o.Prompts), Measured: time.Now().UTC().Truncate(time.Second), Curve: *curve,
+		Model: g.variant.name, Key: key, PromptSet: calibrate.PromptSet(o.Prompts), Measured: time.Now().UTC().Truncate(time.Second), Curve: *curve,
 	}
 	path, err := g.store.Save(r)
 	if err != nil {
-		g.log.Warn("the calibration could not be stored, so that it will be measured again", "model", g.name, "error", err)
+		g.log.Warn("the calibration could not be stored, so that it will be measured again", "model", g.variant.name, "error", err)
 	}
-	g.log.Info("calibrated", "model", g.name, "seconds", time.Since(start).Round(100*time.Millisecond).Seconds(),
+	g.log.Info("calibrated", "model", g.variant.name, "seconds", time.Since(start).Round(100*time.Millisecond).Seconds(),
 		"answers", r.Answers, "steps", r.Steps, "lowest_level", r.Lowest(), "stored", path)
 	return &r, nil
 }
 
 // subject is the model as its users meet it: through its chat template, where it has one.
 func (g *gauge) subject() calibrate.Subject {
-	return calibrate.Subject{Engine: g.Engine, Streams: g.streams, EndNoise: g.ends, Render: func(text string) ([]sampler.Token, error) {
+	return calibrate.Subject{Engine: g.Engine, Adapters: g.variant.set, Streams: g.streams, EndNoise: g.ends, Render: func(text string) ([]sampler.Token, error) {
 		parts := []llama.Part{{Text: text}}
 		if g.template != nil {
 			var err error

@@ -17,6 +17,7 @@ type embedder struct {
 	once    sync.Once
 	model   *cpp.Model
 	threads int
+	set     llama.AdapterSet
 	made    *cpp.Embedder // nil until then, and where it failed
 	err     error
 	// running counts the calls of Embed, for which a server that ends waits.
@@ -24,7 +25,7 @@ type embedder struct {
 }
 
 func (e *embedder) make() (*cpp.Embedder, error) {
-	e.once.Do(func() { e.made, e.err = e.model.NewEmbedder(cpp.EmbedderOptions{Threads: e.threads}) })
+	e.once.Do(func() { e.made, e.err = e.model.NewEmbedder(cpp.EmbedderOptions{Threads: e.threads, Adapters: e.set}) })
 	return e.made, e.err
 }
 

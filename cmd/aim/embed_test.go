@@ -17,11 +17,11 @@ func TestEmbedderCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	idle := &engine{Engine: llama.New(m, nil, llama.Config{}), vectors: &embedder{model: m, threads: 1}}
+	idle := &engine{Engine: llama.New(m, nil, llama.Config{}), vectors: []*embedder{{model: m, threads: 1}}}
 	if !idle.idle() {
 		t.Error("an engine without work is not idle")
 	}
-	idle.vectors.running.Add(1)
+	idle.vectors[0].running.Add(1)
 	if idle.idle() {
 		t.Error("an engine whose embedder is at work is idle")
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"slices"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -32,6 +33,7 @@ type engineOptions struct {
 	unified                                          bool
 	prefixes                                         prefixOptions
 	gpu                                              gpuOptions
+	adapters                                         adapterOptions
 	// optimize says whether an optimized file is loaded in the model's place; weights is its path, "" for the model's own.
 	optimize, weights string
 	speculation       speculation
@@ -51,6 +53,7 @@ func (o *engineOptions) flags(cmd *cobra.Command) {
 	o.gpuFlags(f)
 	o.tuning.flags(f)
 	o.shifting.flags(cmd)
+	o.adapters.flags(cmd)
 	complete(cmd, "model", completeModels)
 }
 
@@ -77,8 +80,10 @@ type engine struct {
 	decoder *cpp.Decoder
 	// draft is nil without a draft model.
 	draft *draft
-	// vectors is nil where nobody may ask for any.
-	vectors *embedder
+	// variants are the model itself, and the model under each set of adapters that has a name.
+	variants []variant
+	// vectors are those of the variants, none where nobody may ask for any.
+	vectors []*embedder
 }
 
 // openEngine loads the model and makes room for its sequences. progress, when set, hears how much is loaded.
@@ -111,6 +116,9 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if e.template, e.templateSource, err = o.compile(e.model); err != nil {
 		return e, err
 	}
+	if err := e.loadAdapters(&o.adapters); err != nil {
+		return e, err
+	}
 	if o.unified && !o.prefixes.off {
 		o.prefixes.parked = min(maxParked, 256-o.slots)
 	}
@@ -134,8 +142,8 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 
 // close frees everything. The engine must not be running.
 func (e *engine) close() {
-	if e.vectors != nil {
-		e.vectors.close()
+	for _, v := range e.vectors {
+		v.close()
 	}
 	if e.draft != nil {
 		e.draft.close()
@@ -151,7 +159,8 @@ func (e *engine) close() {
 // idle says that the engine has nothing to do.
 func (e *engine) idle() bool {
 	stats := e.Stats()
-	return stats.Busy+stats.Queued == 0 && (e.vectors == nil || e.vectors.running.Load() == 0)
+	computing := func(v *embedder) bool { return v.running.Load() > 0 }
+	return stats.Busy+stats.Queued == 0 && !slices.ContainsFunc(e.vectors, computing)
 }
 
 // start runs the engine until the function that it returns is called, which waits for its end.
@@ -170,6 +179,9 @@ func (e *engine) start() (stop func()) {
 
 // check tells what cannot be right whatever the model.
 func (o *engineOptions) check() error {
+	if _, err := o.adapters.parse(); err != nil {
+		return err
+	}
 	if o.batch < o.slots {
 		return usageError{fmt.Errorf("--batch %d is less than --slots %d: every conversation needs a place in a decode", o.batch, o.slots)}
 	}

@@ -63,13 +63,18 @@ func (o *engineOptions) config(e *engine) llama.Config {
 	return cfg
 }
 
-// fingerprint tells what prefixes are bound to: the weights, the shape of the KV cache, and the program.
+// fingerprint tells what prefixes are bound to: the weights, the adapters in the order of their sets, the shape of the KV cache, and the
+// program.
 func (o *engineOptions) fingerprint(e *engine) (string, error) {
 	info, err := os.Stat(e.path)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s %d %s %d×%d %v %d %+v %s", e.name, info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano), o.slots, o.context,
+	var adapters []string
+	for _, v := range e.variants {
+		adapters = append(adapters, fmt.Sprintf("%q", v.identity))
+	}
+	return fmt.Sprintf("%s %d %s %v %d×%d %v %d %+v %s", e.name, info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano), adapters, o.slots, o.context,
 		o.unified, o.prefixes.parked, o.tuning, version()), nil
 }
 

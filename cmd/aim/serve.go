@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"aim/llama"
 	"aim/llama/cpp"
 	"aim/sampler"
 	"aim/server"
@@ -65,6 +64,7 @@ a second signal ends it at once.`,
 		},
 	}
 	f := cmd.Flags()
+	o.adapters.named = true
 	o.flags(cmd)
 	o.sequenceFlags(f)
 	o.optimizeFlags(f, "load the file that aim optimize kept in place of the model's own; auto looks for it once, in less than a minute")
@@ -142,25 +142,15 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	defer e.close()
 	stopEngine := e.start()
 	defer stopEngine()
-	dial, err := o.impose(ctx, e, log, std.err)
+	list, err := o.models(ctx, e, log, std.err)
 	if ctx.Err() != nil {
 		return nil // it was asked to end
 	}
 	if err != nil {
 		return err
 	}
-	var vectors llama.Embedder
-	if o.embed == "on" || o.embed == "auto" && o.sigma == 0 {
-		e.vectors = &embedder{model: e.model, threads: o.threads}
-		vectors = e.vectors
-	}
 	api := server.New(server.Config{
-		Models: []server.Model{{
-			ID: e.name, Engine: e.Engine, Template: e.template, BOS: e.model.BOS(), EOS: e.model.EOS(), Created: time.Now(),
-			Sigma: o.sigma, Level: o.imposedLevel(), Dial: dial,
-			Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
-			Report: o.reports, Embedder: vectors, Facts: e.facts(),
-		}},
+		Models:    list,
 		Build:     "aim " + version(),
 		Secret:    e.secret,
 		Log:       log,
@@ -168,7 +158,7 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 	})
 	front.open(api.Handler())
 	greet(std.out, baseURL(listener.Addr()), e)
-	log.Info("serving", "model", e.name, "address", listener.Addr().String(), "slots", o.slots, "context", e.Config().Context, "sigma", o.sigma, "level", o.level)
+	log.Info("serving", "model", e.name, "variants", len(list)-1, "address", listener.Addr().String(), "slots", o.slots, "context", e.Config().Context, "sigma", list[0].Sigma, "level", o.level)
 
 	select {
 	case err := <-failed:
@@ -194,21 +184,35 @@ func (o *serveOptions) imposedLevel() float64 {
 	return o.level
 }
 
-// impose makes the dial that requests turn, and sets the σ of the level to impose.
-func (o *serveOptions) impose(ctx context.Context, e *engine, log *slog.Logger, stderr io.Writer) (server.Dial, error) {
+// models are what is served: the model itself, and the model under each set of adapters. Each has a calibration of its own, which gives
+// the σ of the level to impose.
+func (o *serveOptions) models(ctx context.Context, e *engine, log *slog.Logger, stderr io.Writer) (list []server.Model, err error) {
 	g, err := newGauge(e, o.engineOptions, log, calibratingLine(stderr))
 	if err != nil {
 		return nil, err
 	}
 	g.ends = endNoise(o.noiseEnd)
-	dial, sigma, err := g.served(ctx, o.level)
-	if err != nil {
-		return nil, fmt.Errorf("--level %g: %w", o.level, err)
+	created := time.Now()
+	for _, v := range e.variants {
+		m := server.Model{
+			ID: v.name, Engine: e.Engine, Adapters: v.set, Template: e.template, BOS: e.model.BOS(), EOS: e.model.EOS(), Created: created,
+			Sigma: o.sigma, Level: o.imposedLevel(), Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
+			Report: o.reports, Facts: e.facts(),
+		}
+		var sigma float64
+		if m.Dial, sigma, err = g.under(v).served(ctx, o.level); err != nil {
+			return nil, fmt.Errorf("--level %g: %w", o.level, err)
+		}
+		if o.level > 0 {
+			m.Sigma = sigma
+		}
+		if o.embed == "on" || o.embed == "auto" && m.Sigma == 0 {
+			vectors := &embedder{model: e.model, threads: o.threads, set: v.set}
+			e.vectors, m.Embedder = append(e.vectors, vectors), vectors
+		}
+		list = append(list, m)
 	}
-	if o.level > 0 {
-		o.sigma = sigma
-	}
-	return dial, nil
+	return list, nil
 }
 
 // lastWrites is how long clients may take to read what was generated for them, after the engine is idle or has ended.

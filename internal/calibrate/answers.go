@@ -19,6 +19,8 @@ type Subject struct {
 	Engine *llama.Engine
 	// Render turns a prompt's text into tokens, by the chat template where the model has one.
 	Render func(text string) ([]sampler.Token, error)
+	// Adapters is the set of adapters that it is measured under.
+	Adapters llama.AdapterSet
 	// Streams is how many answers to generate at once, by default one.
 	Streams int
 	// EndNoise is what the noise does to the tokens that end an answer. Under [sampler.EndExempt] the probability of a step takes
@@ -191,6 +193,7 @@ func (s Subject) attempt(ctx context.Context, j job, q quiet) (answer, error) {
 	request := llama.Request{
 		Prompt:    j.tokens,
 		MaxTokens: j.maxTokens,
+		Adapters:  s.Adapters,
 		Params:    sampler.Params{Utility: sampler.Utility{Sigma: j.sigma, Key: j.key, EndNoise: s.EndNoise}, Observer: o},
 	}
 	for d, err := range s.Engine.Generate(ctx, request) {

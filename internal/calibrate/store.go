@@ -36,8 +36,11 @@ type Record struct {
 	Curve
 }
 
-// Key identifies a model with a chat template: what is measured depends on both. The identity is models.Identity's.
-func Key(identity, template string) string { return digest(identity, template) }
+// Key identifies a model with a chat template, and with what tells its adapters from others: what is measured depends on all of it.
+// The identity is models.Identity's.
+func Key(identity, template string, adapters ...string) string {
+	return digest(append([]string{identity, template}, adapters...)...)
+}
 
 // PromptSet identifies a list of prompts.
 func PromptSet(prompts []string) string { return digest(prompts...) }

@@ -24,7 +24,7 @@ import (
 )
 
 // magic begins a file; its number is that of the format.
-const magic = "AIM prefix cache 1\n"
+const magic = "AIM prefix cache 2\n"
 
 // ErrOther says that a file belongs to another model, other sizes or another program.
 var ErrOther = errors.New("it was made by another model, with other sizes or by another version")
@@ -51,6 +51,7 @@ func Write(path string, secret []byte, fingerprint string, prefixes iter.Seq[lla
 	for p := range prefixes {
 		w.number(1)
 		w.bytes([]byte(p.Domain))
+		w.number(uint64(p.Adapters))
 		w.number(uint64(len(p.Tokens)))
 		for _, t := range p.Tokens {
 			w.number(uint64(t))
@@ -161,6 +162,10 @@ func (r reader) prefix() (c llama.Cached, more bool, err error) {
 	if err != nil {
 		return c, false, err
 	}
+	set, err := r.number()
+	if err != nil {
+		return c, false, err
+	}
 	n, err := r.number()
 	if err == nil && n > uint64(r.Len()) {
 		err = io.ErrUnexpectedEOF
@@ -168,7 +173,7 @@ func (r reader) prefix() (c llama.Cached, more bool, err error) {
 	if err != nil {
 		return c, false, err
 	}
-	c.Domain, c.Tokens = string(domain), make([]sampler.Token, n)
+	c.Domain, c.Adapters, c.Tokens = string(domain), llama.AdapterSet(set), make([]sampler.Token, n)
 	for i := range c.Tokens {
 		t, err := r.number()
 		if err != nil {

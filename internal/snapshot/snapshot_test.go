@@ -15,7 +15,7 @@ import (
 
 var prefixes = []llama.Cached{
 	{Tokens: []sampler.Token{1, 2, 300000}, State: []byte("state")},
-	{Domain: "somebody", Tokens: []sampler.Token{7}, State: make([]byte, 3<<20)},
+	{Domain: "somebody", Adapters: 3, Tokens: []sampler.Token{7}, State: make([]byte, 3<<20)},
 }
 
 func TestRoundTrip(t *testing.T) {

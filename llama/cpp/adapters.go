@@ -5,6 +5,7 @@ package cpp
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -24,6 +25,8 @@ type AdapterFile struct {
 
 // Adapters is a set of adapters that act together.
 type Adapters struct {
+	// Name is what errors call it.
+	Name string
 	LoRA []AdapterFile
 	// ControlVectors are added up.
 	ControlVectors []AdapterFile
@@ -34,6 +37,7 @@ type Adapters struct {
 
 // adapterSet is a loaded set.
 type adapterSet struct {
+	name   string
 	loras  []*C.struct_llama_adapter_lora
 	scales []C.float
 	pairs  int // tensors that the adapters change, counted for each of them
@@ -61,8 +65,9 @@ func (m *Model) LoadAdapters(sets []Adapters) error {
 	defer loading.Unlock()
 	loaded := make([]adapterSet, len(sets))
 	for i := range sets {
+		loaded[i].name = cmp.Or(sets[i].Name, fmt.Sprintf("set %d", i))
 		if err := m.loadSet(&loaded[i], &sets[i]); err != nil {
-			return fmt.Errorf("load adapters: %w", err)
+			return fmt.Errorf("load the adapters of %s: %w", loaded[i].name, err)
 		}
 	}
 	m.sets = loaded
@@ -209,7 +214,12 @@ func (m *Model) adapt(ctx *C.struct_llama_context, set *adapterSet) error {
 }
 
 // tryAdapters makes sure that a context can compute under a set, and that this changes what it computes.
-func (m *Model) tryAdapters(ctx *C.struct_llama_context, set *adapterSet) error {
+func (m *Model) tryAdapters(ctx *C.struct_llama_context, set *adapterSet) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("the adapters of %s: %w", set.name, err)
+		}
+	}()
 	layers := 0
 	if set.vector != nil {
 		layers = set.last - set.first + 1
@@ -250,7 +260,7 @@ func (m *Model) embedUnder(ctx *C.struct_llama_context, set llama.AdapterSet) er
 		return nil
 	}
 	if err := m.tryAdapters(ctx, &m.sets[set]); err != nil {
-		return fmt.Errorf("set %d of adapters: %w", set, err)
+		return err
 	}
 	return m.adapt(ctx, &m.sets[set])
 }
@@ -293,7 +303,7 @@ func (d *Decoder) Adapt(set llama.AdapterSet) error {
 func (d *Decoder) tryAdapters() error {
 	for i := range d.model.sets {
 		if err := d.model.tryAdapters(d.ctx, &d.model.sets[i]); err != nil {
-			return fmt.Errorf("set %d of adapters: %w", i, err)
+			return err
 		}
 	}
 	if len(d.model.sets) == 0 {
