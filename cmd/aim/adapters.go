@@ -206,4 +206,3 @@ func (s *namedAdapters) identity() (list []string, err error) {
 	}
 	return list, err
 }
-

@@ -21,8 +21,8 @@ import (
 type gauge struct {
 	*engine
 	variant variant
-	store calibrate.Store
-	log   *slog.Logger
+	store   calibrate.Store
+	log     *slog.Logger
 	// streams is how many answers a measurement generates at once.
 	streams int
 	// ends is what noise does to the tokens that end an answer.

@@ -55,6 +55,9 @@ type lora struct {
 // Layers is the number of the model's layers.
 func (m *Model) Layers() int { return int(C.llama_model_n_layer(m.c)) }
 
+// Width is the number of entries of a layer's output.
+func (m *Model) Width() int { return int(C.llama_model_n_embd(m.c)) }
+
 // LoadAdapters loads sets of adapters, of which the first is [llama.AdapterSet] 0. A file is loaded once, in however many sets it is.
 // Call it at most once, and before there is a Decoder or Embedder; without it there is one set, which is empty.
 func (m *Model) LoadAdapters(sets []Adapters) error {
@@ -95,7 +98,7 @@ func (m *Model) loadSet(to *adapterSet, set *Adapters) error {
 			Param: "layers", Value: fmt.Sprintf("%d to %d", set.FirstLayer, set.LastLayer), Want: fmt.Sprintf("within 1 to %d", last),
 		}
 	}
-	width := int(C.llama_model_n_embd(m.c))
+	width := m.Width()
 	for _, f := range set.ControlVectors {
 		if err := checkScale(f); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"aim/internal/testmodel"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -296,6 +297,10 @@ var features = []feature{
 		},
 	},
 	{
+		name: "adapters", wire: "model", fields: []string{"Adapters"},
+		apply: func(_ *composition, r *llama.Request) { r.Adapters = 1 },
+	},
+	{
 		name: "report", wire: "aim.report", fields: []string{"Params.Report"},
 		apply: func(_ *composition, r *llama.Request) { r.Params.Report = true },
 		holds: func(_ *composition, _ *llama.Request, a *composed) error { return reported(a) },
@@ -535,6 +540,11 @@ type composition struct {
 
 func newComposition(t *testing.T, m *Model) *composition {
 	t.Helper()
+	vector := testmodel.NewGGUF("controlvector", 1)
+	vector.Add("direction.10", 0, 0.3, m.Width())
+	if err := m.LoadAdapters([]Adapters{{}, {ControlVectors: []AdapterFile{{vector.Write(t), 1}}}}); err != nil {
+		t.Fatal(err)
+	}
 	c := &composition{model: m, allowed: make([]bool, m.Vocab()), surfaces: map[string][][]sampler.Token{}, words: map[string]sampler.Words{}}
 	for tok := range sampler.Token(m.Vocab()) {
 		switch m.Kind(tok) {
