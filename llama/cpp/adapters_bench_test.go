@@ -36,7 +36,9 @@ func BenchmarkSets(b *testing.B) {
 	if err := adapted.LoadAdapters([]Adapters{{}, {}, {LoRA: []AdapterFile{{loraOfSmolLM2(b), 1}}}}); err != nil {
 		b.Fatal(err)
 	}
-	all := func(set llama.AdapterSet) func(int) llama.AdapterSet { return func(int) llama.AdapterSet { return set } }
+	all := func(set llama.AdapterSet) func(int) llama.AdapterSet {
+		return func(int) llama.AdapterSet { return set }
+	}
 	cases := []struct {
 		name string
 		of   func(slot int) llama.AdapterSet
