@@ -32,7 +32,7 @@ func (o *adapterOptions) flags(cmd *cobra.Command) {
 	}
 	f.StringArrayVar(&o.loras, "lora", nil, what)
 	f.StringArrayVar(&o.vectors, "control-vector", nil, "control vectors, in the same form")
-	f.StringArrayVar(&o.layers, "control-vector-layers", nil, name+"FIRST-LAST: layers whose output control vectors are added to, counted from 0 (default: all but the first)")
+	f.StringArrayVar(&o.layers, "control-vector-layers", nil, name+"FIRST-LAST: layers that control vectors act on, from 1 (default: all)")
 }
 
 // namedAdapters is a set of adapters that is served under a name; "" is the model's own, which are in every set.
