@@ -25,7 +25,7 @@ type tuning struct {
 
 // flags defines those of serve and run.
 func (o *tuning) flags(f *pflag.FlagSet) {
-	enumVar(f, &o.flash, "flash-attn", "attention in one pass over the cache; auto is on with a GPU, for quantized values and for long contexts", cpp.FlashAttentions())
+	enumVar(f, &o.flash, "flash-attn", "attention in one pass over the cache; auto is on where the model and the back end have it", cpp.FlashAttentions())
 	enumVar(f, &o.cacheK, "cache-type-k", "format of the keys in the KV cache", cpp.CacheTypes())
 	enumVar(f, &o.cacheV, "cache-type-v", "format of the values in the KV cache; a quantized one needs flash attention", cpp.CacheTypes())
 	intVar(f, &o.ubatch, "ubatch", 0, 0, 1<<16, "tokens of a decode that are computed at once; 0 is 512, or --batch if that is less")

@@ -58,7 +58,7 @@ func (m *Model) NewDecoder(o DecoderOptions) (*Decoder, error) {
 	}
 	var thrown errorBuffer
 	logged := collectErrors(func() {
-		d.ctx = C.aim_new_context(m.c, m.contextParams(o), thrown.ptr(), thrown.len())
+		d.ctx = C.aim_new_context(m.c, contextParams(o), thrown.ptr(), thrown.len())
 	})
 	if d.ctx == nil {
 		if msg := thrown.String(); msg != "" {

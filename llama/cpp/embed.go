@@ -72,7 +72,7 @@ func (m *Model) NewEmbedder(o EmbedderOptions) (*Embedder, error) {
 		return nil, fmt.Errorf("new embedder: %w", err)
 	}
 	e := &Embedder{model: m, opt: o, dimensions: int(C.llama_model_n_embd(m.c)), mu: make(chan struct{}, 1)}
-	p := m.contextParams(DecoderOptions{
+	p := contextParams(DecoderOptions{
 		Slots: 1, Context: o.Context, Batch: o.Context, Threads: o.Threads, ThreadsBatch: o.Threads, Unified: true,
 		Ubatch: o.Context, // pooling needs all of an input at once, and so does attention both ways
 	})

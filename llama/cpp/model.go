@@ -58,8 +58,6 @@ type Model struct {
 	vocab *C.struct_llama_vocab
 	bos   sampler.Token // -1 where the model wants none before a prompt
 	sep   sampler.Token // -1 where the model wants none after it
-	// offloads says that a GPU computes layers.
-	offloads bool
 	// gap are the tokens before a prefix, before a suffix, and before what stands between them; -1 where the model has none.
 	gap [3]sampler.Token
 
@@ -90,7 +88,7 @@ func Load(path string, o ModelOptions) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", path, err)
 	}
-	m := &Model{c: c, vocab: C.llama_model_get_vocab(c), offloads: o.GPULayers >= 0 && bool(C.llama_supports_gpu_offload())}
+	m := &Model{c: c, vocab: C.llama_model_get_vocab(c)}
 	if C.llama_vocab_n_tokens(m.vocab) == 0 {
 		m.Close()
 		return nil, fmt.Errorf("load model %s: it has no vocabulary", path)

@@ -17,9 +17,8 @@ import (
 type FlashAttention int
 
 const (
-	// FlashAuto is off where processors compute, the values are not quantized, and the scores of all heads fit into 256 MiB; elsewhere
-	// it is on if every layer's device can do it. On processors, products of matrices are faster: 1.4 times for a prompt of 768
-	// tokens and 1.2 times for the answer to it, and no slower for short ones.
+	// FlashAuto is on where every layer's device can do it. On processors products of matrices are faster for long prompts, but their
+	// logits depend on the shape of the batch.
 	FlashAuto FlashAttention = iota
 	// FlashOn computes attention in one pass.
 	FlashOn
@@ -198,7 +197,7 @@ func (m *Model) headSize(key string) int {
 	return int(C.llama_model_n_embd(m.c)) / heads
 }
 
-func (m *Model) contextParams(o DecoderOptions) C.struct_llama_context_params {
+func contextParams(o DecoderOptions) C.struct_llama_context_params {
 	const align = 256 // llama.cpp rounds each sequence's cells up to this
 	p := C.llama_context_default_params()
 	p.n_ctx = C.uint32_t((o.Context + align - 1) / align * align * o.Slots)
@@ -208,24 +207,8 @@ func (m *Model) contextParams(o DecoderOptions) C.struct_llama_context_params {
 	p.n_threads = C.int32_t(o.Threads)
 	p.n_threads_batch = C.int32_t(o.ThreadsBatch)
 	p.kv_unified = C.bool(o.Unified)
-	p.flash_attn_type = m.flash(o).c()
+	p.flash_attn_type = o.FlashAttention.c()
 	p.type_k, p.type_v = o.CacheK.c(), o.CacheV.c()
 	p.no_perf = true
 	return p
-}
-
-// scoreBytes is how large the scores of attention may become without flash attention.
-const scoreBytes = 256 << 20
-
-// flash decides what FlashAuto is left to llama.cpp to decide, and what is better off.
-func (m *Model) flash(o DecoderOptions) FlashAttention {
-	cells := o.Context
-	if o.Unified {
-		cells *= o.Slots
-	}
-	scores := 4 * int64(o.Ubatch) * int64(cells) * int64(C.llama_model_n_head(m.c)) // float32 for each row, cell and head
-	if o.FlashAttention != FlashAuto || m.offloads || o.CacheV.quantized() || scores > scoreBytes {
-		return o.FlashAttention
-	}
-	return FlashOff
 }
