@@ -15,8 +15,8 @@ import (
 	"aim/sampler"
 )
 
-// cached is an engine whose decoder the test can ask, once it has ended.
-func cached(t *testing.T, cfg llama.Config, o llamatest.Options, run func(e *llama.Engine)) *llamatest.Decoder {
+// cached runs an engine, and checks that it leaves nothing behind.
+func cached(t *testing.T, cfg llama.Config, o llamatest.Options, run func(e *llama.Engine)) {
 	t.Helper()
 	o.Slots, o.Context, o.Batch, o.Parked = cfg.Slots, cfg.Context, cfg.Batch, cfg.Parked
 	dec := llamatest.NewDecoder(fake, o)
@@ -35,7 +35,6 @@ func cached(t *testing.T, cfg llama.Config, o llamatest.Options, run func(e *lla
 		}
 	}()
 	run(e)
-	return dec
 }
 
 // Whatever is taken over from whom, the answers are those of an engine that keeps nothing.
