@@ -147,7 +147,7 @@ model-gemma: deps ## fetch a second model for tests, Gemma 3 270M, into the mode
 
 .PHONY: verify
 verify: deps model model-gemma ## verify on real models what takes minutes: that the levels of utility hold, and more
-	$(cgo) AIM_FULL=1 go test -v -p 1 -timeout 60m -run 'TestLevelsHold|TestLazyNoiseOnRealRows|TestSpanTargets' ./llama/cpp ./cmd/aim
+	$(cgo) AIM_FULL=1 go test -v -p 1 -timeout 60m -run 'TestLevelsHold|TestLazyNoiseOnRealRows|TestSpanTargets|TestCacheGivesTheSameRows' ./llama/cpp ./cmd/aim
 
 .PHONY: schemas
 schemas: build model $(venv)/ready ## measure how many answers hold to random JSON schemas, unmodulated and at level 0.5

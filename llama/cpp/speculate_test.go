@@ -284,11 +284,3 @@ func at(seq, pos int, tokens []sampler.Token) (rows []llama.Row) {
 	}
 	return rows
 }
-
-// apart is the largest difference of two rows.
-func apart(a, b []float32) (worst float64) {
-	for i := range a {
-		worst = max(worst, math.Abs(float64(a[i])-float64(b[i])))
-	}
-	return worst
-}

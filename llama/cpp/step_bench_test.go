@@ -178,7 +178,7 @@ func benchmarkStep(b *testing.B, path string, threads int, clock func() time.Dur
 	for v := range list {
 		s := summary(steps[v])
 		b.Logf("%-40s decode %6.2f ms, logits %5.2f %%, sample %5.2f %%, deliver %5.2f %%; beside it %5.2f %%, speed %.3f",
-			list[v].name, s[0], 100*s[1]/plain[0], 100*s[2]/plain[0], 100*s[3]/plain[0], 100*(sum(s)-s[0])/plain[0], sum(plain)/(plain[0]+sum(s)-s[0]))
+			list[v].name, s[0], 100*s[1]/plain[0], 100*s[2]/plain[0], 100*s[3]/plain[0], 100*(total(s)-s[0])/plain[0], total(plain)/(plain[0]+total(s)-s[0]))
 	}
 }
 
@@ -218,9 +218,9 @@ func summary(steps [][stages]time.Duration) (ms [stages]float64) {
 	return ms
 }
 
-func sum(ms [stages]float64) (total float64) {
+func total(ms [stages]float64) (t float64) {
 	for _, v := range ms {
-		total += v
+		t += v
 	}
-	return total
+	return t
 }

@@ -37,7 +37,9 @@ def test_whole_and_streamed_answers_agree(client, server, ask):
     assert "".join(c.choices[0].delta.content for c in pieces) == content(whole)
     assert all(c.choices[0].finish_reason is None for c in (first, *pieces))
     assert finish.choices[0].finish_reason == "length" and not finish.choices[0].delta.content
-    assert usage.choices == [] and usage.usage == whole.usage
+    assert usage.choices == [] and usage.usage.total_tokens == whole.usage.total_tokens
+    # The prompt is known from the first time, but for its last token, whose logits are wanted.
+    assert usage.usage.prompt_tokens_details.cached_tokens == whole.usage.prompt_tokens - 1
     assert all(c.usage is None for c in chunks[:-1])
 
 
