@@ -229,6 +229,9 @@ func (c *Client) request(ctx context.Context, method, endpoint string, body io.R
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	// A server may close a connection that it has kept just when the next request goes out on it; an empty key, which is not sent, says
+	// that the request may be sent again.
+	req.Header["Idempotency-Key"] = []string{}
 	if c.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Key)
 	}

@@ -25,7 +25,7 @@ func TestProcessorIsThere(t *testing.T) {
 }
 
 // TestThreadpoolsAreTheProcessors holds that pools come from the back end that computes with them, which may be a loaded one:
-// `make dist-check` runs this, and the contract, with the libraries of make dist.
+// run with OLLAMA_LIBRARY_PATH set to the absolute path of lib/ollama of make dist, it and the contract see that.
 func TestThreadpoolsAreTheProcessors(t *testing.T) {
 	for _, d := range Devices() {
 		if d.Kind == Processor {
