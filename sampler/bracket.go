@@ -12,7 +12,7 @@ import (
 type bracket struct {
 	// The tables are for a scale; made is its rate, 0 before. A logit counts unit in them, which is parts of a doubling of the weight,
 	// and the best one counts zero.
-	made, best float64
+	made       float64
 	unit, zero float32
 	// most is the largest noise that a leading byte allows, in the same unit; up is the same with zero taken off, and span the weight
 	// of the smallest noise relative to that of the largest. Tokens with the largest byte, whose noise has hardly a bound,

@@ -199,7 +199,7 @@ func TinyBERT(seed uint64) *GGUF {
 	})
 	for key, v := range map[string]any{
 		"model": "bert", "pre": "default", "tokens": tokens, "token_type": types, "token_type_count": uint32(2), "bos_token_id": uint32(2),
-		"eos_token_id": uint32(3), "unknown_token_id": uint32(1), "seperator_token_id": uint32(3), "padding_token_id": uint32(0),
+		"eos_token_id": uint32(3), "unknown_token_id": uint32(1), "seperator_token_id": uint32(3), "padding_token_id": uint32(0), //nolint:misspell // llama.cpp spells it so
 		"mask_token_id": uint32(4), "add_bos_token": true,
 	} {
 		g.Values["tokenizer.ggml."+key] = v

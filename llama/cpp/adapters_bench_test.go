@@ -43,7 +43,8 @@ func BenchmarkSets(b *testing.B) {
 		name string
 		of   func(slot int) llama.AdapterSet
 	}{
-		{"no-sets", all(0)}, {"one-set", all(0)},
+		{"no-sets", all(0)},
+		{"one-set", all(0)},
 		{"two-sets", func(slot int) llama.AdapterSet { return llama.AdapterSet(slot / (slots / 2)) }},
 		{"two-sets-alternate", func(slot int) llama.AdapterSet { return llama.AdapterSet(slot % 2) }},
 		{"lora", all(2)},

@@ -16,7 +16,7 @@ func TestBusyLoop(t *testing.T) {
 	if os.Getenv("AIM_BUSY_LOOP") == "" {
 		t.Skip("only as a child of the benchmarks")
 	}
-	for start := time.Now(); time.Since(start) < 10*time.Minute; { //nolint:revive // it shall do nothing
+	for start := time.Now(); time.Since(start) < 10*time.Minute; { // it shall do nothing
 	}
 }
 

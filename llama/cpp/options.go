@@ -177,9 +177,9 @@ func (o DecoderOptions) checkCache(architecture string, keys, values int) error 
 	switch {
 	case !o.CacheV.quantized():
 	case o.FlashAttention == FlashOff:
-		return fmt.Errorf("V cache type %v needs flash attention, which is off", o.CacheV)
+		return fmt.Errorf("cache type %v of V needs flash attention, which is off", o.CacheV)
 	case architecture == "grok": // for which llama.cpp turns it off
-		return fmt.Errorf("V cache type %v needs flash attention, which llama.cpp does not have for %s", o.CacheV, architecture)
+		return fmt.Errorf("cache type %v of V needs flash attention, which llama.cpp does not have for %s", o.CacheV, architecture)
 	}
 	return nil
 }

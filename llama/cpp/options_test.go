@@ -31,7 +31,7 @@ func TestDecoderRefuses(t *testing.T) {
 		{DecoderOptions{FlashAttention: 3}, "flash attention 3, want one of auto, on, off"},
 		{DecoderOptions{CacheK: -1}, "K cache type -1, want one of f16"},
 		{DecoderOptions{CacheV: 9}, "V cache type 9"},
-		{DecoderOptions{CacheV: CacheQ4_0, FlashAttention: FlashOff}, "V cache type q4_0 needs flash attention"},
+		{DecoderOptions{CacheV: CacheQ4_0, FlashAttention: FlashOff}, "cache type q4_0 of V needs flash attention"},
 	} {
 		if d, err := m.NewDecoder(c.o); err == nil {
 			d.Close()
