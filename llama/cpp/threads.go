@@ -10,15 +10,21 @@ import "time"
 // need the processors.
 func (d *Decoder) Threads() int { return d.answers.threads() }
 
+// manyRows is beyond how many rows a decode is no matter of trial: with half of the threads it would take seconds more.
+const manyRows = 128
+
 // timed calls compute with as many threads as shall compute n rows, and lets their governor see how it went.
 func (d *Decoder) timed(n int, compute func() int) int {
 	g := d.answers
 	if n > fewRows {
 		g = d.batches
 	}
-	threads := C.int32_t(g.threads())
-	C.llama_set_n_threads(d.ctx, threads, threads)
-	if d.opt.KeepThreads || d.pool == nil {
+	threads, watched := g.threads(), !d.opt.KeepThreads && d.pool != nil && n <= manyRows
+	if n > manyRows {
+		threads = g.most
+	}
+	C.llama_set_n_threads(d.ctx, C.int32_t(threads), C.int32_t(threads))
+	if !watched {
 		return compute()
 	}
 	cpu, start := processTime(), time.Now()
