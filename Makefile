@@ -83,7 +83,7 @@ race: deps ## test the pure Go packages under the race detector, with fewer samp
 .PHONY: test-llama
 test-llama: deps model ## test the driver and the program on the real model, one after the other
 	@echo "== the driver and the program, on the real model"
-	$(cgo) go test -p 1 ./llama/cpp ./cmd/aim
+	$(cgo) go test -p 1 -timeout 40m ./llama/cpp ./cmd/aim
 
 .PHONY: test-e2e
 test-e2e: build model $(venv)/ready $(js)/ready ## test the program end to end with the vendors' clients for Python, JavaScript and Go
