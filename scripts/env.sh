@@ -95,12 +95,9 @@ cpu_flags() {
 }
 
 opt="-O3 ${AIM_CPU_FLAGS-$(cpu_flags)}"
-
-# Q4_0, Q4_K and IQ4_NL have kernels for blocks of rows, which llama.cpp's own build switches on and the binding's does not.
-repack=-DGGML_USE_CPU_REPACK
 cat <<EOF
 export CGO_ENABLED=1
 export CGO_CFLAGS='$opt -include $relax'
-export CGO_CXXFLAGS='$opt $repack'
+export CGO_CXXFLAGS='$opt'
 export CGO_CPPFLAGS='-I$include -I$ollama/llama/llama.cpp/include -I$ollama/ml/backend/ggml/ggml/include'
 EOF
