@@ -39,7 +39,7 @@ help: ## list the targets
 
 .PHONY: run
 run: build model ## serve the default model on ADDR (127.0.0.1:8080), with further flags in ARGS
-	@exec bin/aim serve --model $(MODEL) --addr $(ADDR) --optimize auto $(ARGS)
+	@exec bin/aim serve --model $(MODEL) --addr $(ADDR) $(ARGS)
 
 .PHONY: build
 build: deps ## build bin/aim; the first time compiles llama.cpp, which takes minutes
