@@ -73,7 +73,7 @@ func (l *lookup) add(t sampler.Token) {
 	right := false
 	if l.at >= 0 {
 		right = l.text[l.at] == t
-		l.own.learn(l.match, right)
+		l.own.learn(matchClass(l.match), right)
 	}
 	l.append(t)
 	if right && l.text[l.at+1] != separator {
@@ -167,7 +167,8 @@ func (l *lookup) draft(k int) sampler.Token {
 	return l.text[l.at+k%period]
 }
 
-// chances are the shares of guesses that were right, by length of match. The past fades. The zero value knows nothing.
+// chances are the shares of guesses that were right, by class: of the length of a match, or of a Drafter's confidence. The past fades. The
+// zero value knows nothing.
 type chances struct{ right, all [matchClasses]float32 }
 
 // matchClasses is the number of classes of lengths.
@@ -190,12 +191,11 @@ func matchClass(match int) int {
 var beforehand = [matchClasses]float32{0.25, 0.4, 0.5, 0.65, 0.75, 0.85, 0.9, 0.94, 0.96, 0.97, 0.98, 0.98}
 
 // learn counts one guess.
-func (c *chances) learn(match int, right bool) {
-	i := matchClass(match)
-	c.right[i] *= 1 - fading
-	c.all[i] = c.all[i]*(1-fading) + 1
+func (c *chances) learn(class int, right bool) {
+	c.right[class] *= 1 - fading
+	c.all[class] = c.all[class]*(1-fading) + 1
 	if right {
-		c.right[i]++
+		c.right[class]++
 	}
 }
 

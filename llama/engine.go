@@ -634,17 +634,10 @@ func (e *Engine) drop(seq *sequence) {
 	e.count()
 }
 
-// forget empties slots; by the Decoder's contract that cannot fail.
-func (e *Engine) forget(slots []int) {
-	for _, slot := range slots {
-		var err error
-		func() {
-			defer recovered("forget", &err)
-			err = e.loop.dec.Forget(slot, 0)
-		}()
-		if err != nil {
-			slog.Error("a slot could not be emptied", "slot", slot, "error", err)
-		}
+// forget empties a slot; by the Decoder's contract that cannot fail.
+func (e *Engine) forget(slot int) {
+	if err := e.cut(slot, 0); err != nil {
+		slog.Error("a slot could not be emptied", "slot", slot, "error", err)
 	}
 }
 

@@ -90,9 +90,7 @@ type scheduler struct {
 	stepped int
 	// room is how many rows of logits there is room for.
 	room int
-	// freed are the slots that the last call of remove or preempt emptied.
-	freed []int
-	spec  speculation
+	spec speculation
 }
 
 func newScheduler(cfg Config) *scheduler {
@@ -212,8 +210,8 @@ func (s *scheduler) precedes(other, lane *sequence, at int) bool {
 	return false
 }
 
-// remove takes a sequence out, wherever it is, and returns the slot it held, -1 without one; freed has those of its twins,
-// too.
+// remove takes a sequence out, wherever it is, and returns the slot it held, -1 without one. Those of its
+// twins are free, too.
 func (s *scheduler) remove(seq *sequence) int {
 	s.waiting = without(s.waiting, seq)
 	s.running = without(s.running, seq)
@@ -388,12 +386,10 @@ func (s *scheduler) bySlot(slot int) *sequence {
 // vacate takes the slots away from a sequence and its twins.
 func (s *scheduler) vacate(seq *sequence) int {
 	slot := seq.slot
-	s.freed = s.freed[:0]
 	for lane := range seq.lanes {
 		if lane.slot < 0 {
 			continue
 		}
-		s.freed = append(s.freed, lane.slot)
 		s.release(lane)
 	}
 	return slot

@@ -130,18 +130,12 @@ func (e *Engine) unshift(lane *sequence) {
 	if lane.done <= lane.keep {
 		return
 	}
-	if err := e.forgetFrom(lane.slot, lane.keep); err != nil {
-		e.forget([]int{lane.slot})
+	if err := e.cut(lane.slot, lane.keep); err != nil {
+		e.forget(lane.slot)
 		lane.done = 0
 		return
 	}
 	lane.done = lane.keep
-}
-
-// forgetFrom calls the Decoder; a panic in it is an error.
-func (e *Engine) forgetFrom(slot, from int) (err error) {
-	defer recovered("forget", &err)
-	return e.loop.dec.Forget(slot, from)
 }
 
 // callShift calls the Decoder; a panic in it is an error.

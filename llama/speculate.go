@@ -271,7 +271,7 @@ func (e *Engine) reconcile(st *step) {
 	}
 	slog.Info("speculative decoding is off", "reason", err)
 	spec.off = true
-	e.forget([]int{seq.slot})
+	e.forget(seq.slot)
 	seq.done = 0
 }
 

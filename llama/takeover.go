@@ -67,7 +67,7 @@ func (e *Engine) takeOver(lane *sequence, p *prefix, n int) {
 	if n > 0 {
 		if err := e.fetch(lane.slot, p, n, p == here); err != nil {
 			e.cacheFailed(err)
-			e.forget([]int{lane.slot})
+			e.forget(lane.slot)
 			n = 0
 		}
 	}
@@ -114,7 +114,7 @@ func (e *Engine) cacheFailed(err error) {
 	}
 }
 
-// keep puts an idle prefix aside before all but its first rest tokens are overwritten, if that is worth it.
+// keep puts what a slot holds aside before all but its first rest tokens are overwritten, if that is worth it.
 func (e *Engine) keep(p *prefix, rest int) {
 	if e.loop.keeper != nil && !e.loop.cache.off && e.loop.cache.worth(p, rest) {
 		e.save(p.slot, &prefix{domain: p.domain, tokens: p.tokens, used: p.used})
@@ -154,7 +154,12 @@ func (e *Engine) sizeBy(bytes, tokens int) {
 // empty makes a slot empty.
 func (e *Engine) empty(slot int) {
 	e.loop.cache.vacate(slot)
-	e.forget([]int{slot})
+	e.forget(slot)
+}
+
+// computed is what a lane's slot holds of it.
+func (seq *sequence) computed() *prefix {
+	return &prefix{domain: seq.domain, tokens: seq.tokens[:seq.done:seq.done], slot: seq.slot}
 }
 
 // park lets what the slots of an ended sequence hold stay there, unless it is too short to be of use or somebody else has it. What it
@@ -167,9 +172,9 @@ func (e *Engine) park(seq *sequence) {
 		}
 		e.unshift(lane)
 		c.vacate(lane.slot)
-		p := &prefix{domain: lane.domain, tokens: lane.tokens[:lane.done:lane.done]}
+		p := lane.computed()
 		if c.off || lane.alone || lane.done < minShare || c.own(p) == 0 {
-			e.forget([]int{lane.slot})
+			e.forget(lane.slot)
 			continue
 		}
 		c.hold(lane.slot, p)
@@ -202,12 +207,11 @@ func (e *Engine) putAside(seq *sequence) {
 		}
 		e.unshift(lane)
 		c.vacate(lane.slot)
-		p := &prefix{domain: lane.domain, tokens: lane.tokens[:lane.done:lane.done]}
-		if e.loop.keeper != nil && !c.off && !lane.alone && lane.done >= minShare && c.worth(p, 0) {
+		if p := lane.computed(); !lane.alone {
 			c.touch(p)
-			e.save(lane.slot, p)
+			e.keep(p, 0)
 		}
-		e.forget([]int{lane.slot})
+		e.forget(lane.slot)
 		lane.awaits = true
 	}
 }
@@ -244,7 +248,7 @@ func (e *Engine) closeHole() {
 	}
 	if err := e.copyCache(lane.slot, to, lane.done); err != nil {
 		e.cacheFailed(err)
-		e.forget([]int{to})
+		e.forget(to)
 		s.scattered = true // never again
 		return
 	}
