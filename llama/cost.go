@@ -62,11 +62,11 @@ func (c *costs) learn(rows int, took time.Duration) {
 	}
 }
 
-// of is how many seconds a decode of rows rows is expected to take, 0 where nothing is known at all. Between sizes that are
+// of is how many seconds a decode of rows rows is expected to take, 0 where nothing is known at all, or for no rows. Between sizes that are
 // known it is a straight line.
 func (c *costs) of(rows int) float64 {
 	n := len(c.list)
-	if n == 0 {
+	if n == 0 || rows == 0 {
 		return 0
 	}
 	i, _ := slices.BinarySearchFunc(c.list, rows, func(a cost, n int) int { return a.rows - n })

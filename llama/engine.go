@@ -470,7 +470,7 @@ func (e *Engine) step() {
 		return
 	}
 	said := e.loop.sched.stepped + e.loop.sched.spec.drafted
-	e.loop.pace.observe(len(rows)-said, said, time.Since(start))
+	e.loop.pace.observe(len(rows)-said, e.loop.sched.spec.costs.of(said), time.Since(start))
 	e.loop.sched.commit()
 	e.decodes.Add(1)
 	e.promptTokens.Add(uint64(len(rows) - said)) //nolint:gosec // not negative

@@ -11,32 +11,23 @@ const (
 	telling = 8
 )
 
-// pace learns what rows cost on this machine. It reads no clock: durations are told.
+// pace learns what prompt rows cost on this machine. It reads no clock: durations are told.
 type pace struct {
-	// row and step are moving averages, in seconds: of a prompt row, and of a decode that carries one row for each of so many answers.
-	row  float64
-	step map[int]float64
+	// row is a moving average, in seconds.
+	row float64
 }
 
-// observe tells how long a decode took that carried prompt rows and one row for each of some answers.
-func (p *pace) observe(prompt, answers int, took time.Duration) {
+// observe tells how long a decode took that carried prompt rows, and of it the seconds that the rest of its rows take by themselves.
+func (p *pace) observe(prompt int, rest float64, took time.Duration) {
 	const keep = 0.8
-	t := took.Seconds()
-	average := func(old, now float64) float64 {
-		if old == 0 {
-			return now
-		}
-		return keep*old + (1-keep)*now
+	if prompt < telling {
+		return
 	}
-	switch {
-	case prompt == 0:
-		if p.step == nil {
-			p.step = map[int]float64{}
-		}
-		p.step[answers] = average(p.step[answers], t)
-	case prompt >= telling:
-		p.row = average(p.row, max(0, t-p.step[answers])/float64(prompt))
+	row := max(0, took.Seconds()-rest) / float64(prompt)
+	if p.row > 0 {
+		row = keep*p.row + (1-keep)*row
 	}
+	p.row = row
 }
 
 // chunk is how many prompt rows fit into a pause, at most a whole batch.

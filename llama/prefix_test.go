@@ -197,11 +197,11 @@ func TestPace(t *testing.T) {
 	if got := p.chunk(300e6, 512); got != 100 {
 		t.Errorf("a chunk of %d before anything is known, want 100", got)
 	}
-	p.observe(0, 4, 20e6)
+	p.observe(0, 0.02, 20e6)
 	for range 50 {
-		p.observe(100, 4, 220e6) // 2 ms a row beside answers
+		p.observe(100, 0.02, 220e6) // 2 ms a row beside answers
 	}
-	p.observe(1, 4, 900e6) // too few to tell
+	p.observe(1, 0.02, 900e6) // too few to tell
 	if got := p.chunk(200e6, 512); got < 99 || got > 100 {
 		t.Errorf("a chunk of %d, want 100", got)
 	}

@@ -196,7 +196,7 @@ func (s *speculation) length(rows, answers, room, most int, base float64) (best 
 
 // learn tells how long the planned decode took.
 func (s *scheduler) learn(took time.Duration) {
-	if s.spec.most > 0 && len(s.rows) == s.stepped+s.spec.drafted {
+	if len(s.rows) == s.stepped+s.spec.drafted {
 		s.spec.costs.learn(len(s.rows), took)
 	}
 }
