@@ -17,8 +17,8 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 
+	"aim/internal/state"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -32,39 +32,30 @@ var ErrOther = errors.New("it was made by another model, with other sizes or by 
 // Write makes prefixes the content of the file at path, readable by its owner alone, and returns their number. Who reads meanwhile finds
 // the old file or the new one, whole.
 func Write(path string, secret []byte, fingerprint string, prefixes iter.Seq[llama.Cached]) (n int, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return 0, err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // has mode 0600
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // err tells more
+	err = state.WriteFrom(path, func(f io.Writer) error {
+		buffered := bufio.NewWriterSize(f, 1<<20)
+		w := &writer{w: buffered, mac: mac(secret)}
+		w.raw([]byte(magic))
+		w.bytes([]byte(fingerprint))
+		for p := range prefixes {
+			w.number(1)
+			w.bytes([]byte(p.Domain))
+			w.number(uint64(p.Adapters))
+			w.number(uint64(len(p.Tokens)))
+			for _, t := range p.Tokens {
+				w.number(uint64(t))
+			}
+			w.bytes(p.State)
+			n++
+			if w.err != nil {
+				break
+			}
 		}
-	}()
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w := &writer{w: buffered, mac: mac(secret)}
-	w.raw([]byte(magic))
-	w.bytes([]byte(fingerprint))
-	for p := range prefixes {
-		w.number(1)
-		w.bytes([]byte(p.Domain))
-		w.number(uint64(p.Adapters))
-		w.number(uint64(len(p.Tokens)))
-		for _, t := range p.Tokens {
-			w.number(uint64(t))
-		}
-		w.bytes(p.State)
-		n++
-		if w.err != nil {
-			break
-		}
-	}
-	w.number(0)
-	w.raw(w.mac.Sum(nil))
-	return n, errors.Join(w.err, buffered.Flush(), f.Close(), os.Rename(f.Name(), path))
+		w.number(0)
+		w.raw(w.mac.Sum(nil))
+		return errors.Join(w.err, buffered.Flush())
+	})
+	return n, err
 }
 
 // Read returns what the file at path holds. It fails with [fs.ErrNotExist], with [ErrOther], or because the file is damaged or not its

@@ -112,6 +112,14 @@ func create(path string) error {
 // Write makes content the file at path, whose folder is made where it does not exist. Who reads meanwhile, or after a crash,
 // finds the old file or the new one, whole.
 func Write(path string, content []byte) error {
+	return WriteFrom(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// WriteFrom is Write for content that write makes. Where that fails, the old file stays.
+func WriteFrom(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -121,8 +129,7 @@ func Write(path string, content []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // after the rename there is none
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -2,6 +2,8 @@ package state
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -162,5 +164,28 @@ func TestWrite(t *testing.T) {
 	}
 	if err := Write(filepath.Join(path, "below a file"), nil); err == nil {
 		t.Error("written below a file")
+	}
+}
+
+// TestWriteFromKeepsTheOld: content that cannot be made to its end replaces nothing.
+func TestWriteFromKeepsTheOld(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := Write(path, []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err := WriteFrom(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, "half of the n")
+		return errors.Join(err, broken)
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "old" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if left := names(t, dir); len(left) != 1 {
+		t.Errorf("left are %v", left)
 	}
 }
