@@ -23,19 +23,27 @@ type Facts struct {
 	Context int
 }
 
+// parse reads the header of a GGUF file. The parser answers some malformed values with a panic, then or when they are asked for; see
+// malformed.
+func parse(path string, options ...gguf.GGUFReadOption) (*gguf.GGUFFile, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
+	return gguf.ParseGGUFFile(path, options...)
+}
+
+// malformed, deferred, makes an error of such a panic.
+func malformed(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("malformed: %v", r)
+	}
+}
+
 // Read reads the facts from the header of a GGUF file, of all its parts where it is split. Its error says what is wrong
 // with the file.
 func Read(path string) (facts Facts, err error) {
-	// The parser answers some malformed values with a panic.
-	defer func() {
-		if r := recover(); r != nil {
-			facts, err = Facts{}, fmt.Errorf("malformed: %v", r)
-		}
-	}()
-	if err := regular(path); err != nil {
-		return Facts{}, err
-	}
-	f, err := gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
+	defer malformed(&err)
+	f, err := parse(path, gguf.SkipLargeMetadata())
 	if err != nil {
 		return Facts{}, err
 	}
@@ -72,11 +80,7 @@ func regular(path string) error {
 
 // CheckShapes refuses a GGUF file whose header cannot be read, or in which a tensor has a dimension of 0: llama.cpp divides by it.
 func CheckShapes(path string) (err error) {
-	defer func() { // as in Read
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed: %v", r)
-		}
-	}()
+	defer malformed(&err)
 	if err := regular(path); err != nil {
 		return err
 	}

@@ -21,15 +21,8 @@ const (
 // SHA-256 of its size, its header, and half a megabyte of weights from all over it, by which fine-tunings of one model are
 // told apart. The whole of it is not read: that takes minutes where a model has 40 GB.
 func Identity(path string) (id string, err error) {
-	defer func() { // as in Read
-		if r := recover(); r != nil {
-			id, err = "", fmt.Errorf("malformed: %v", r)
-		}
-	}()
-	if err := regular(path); err != nil {
-		return "", err
-	}
-	f, err := gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
+	defer malformed(&err)
+	f, err := parse(path, gguf.SkipLargeMetadata())
 	if err != nil {
 		return "", err
 	}

@@ -54,20 +54,13 @@ type Estimator struct {
 }
 
 // NewEstimator reads the header of a GGUF file.
-func NewEstimator(path string) (e *Estimator, err error) {
-	defer func() { // as in Read
-		if r := recover(); r != nil {
-			e, err = nil, fmt.Errorf("malformed: %v", r)
-		}
-	}()
-	if err := regular(path); err != nil {
-		return nil, err
-	}
-	f, err := gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
+func NewEstimator(path string) (_ *Estimator, err error) {
+	defer malformed(&err)
+	f, err := parse(path, gguf.SkipLargeMetadata())
 	if err != nil {
 		return nil, err
 	}
-	e = &Estimator{file: f, layers: int(f.Architecture().BlockCount) + 1}
+	e := &Estimator{file: f, layers: int(f.Architecture().BlockCount) + 1}
 	for _, t := range f.TensorInfos {
 		e.weights += int64(t.Bytes())
 	}
@@ -93,12 +86,8 @@ func (e *Estimator) ChatTemplate() string {
 var cacheTypes = map[string]gguf.GGMLType{"": gguf.GGMLTypeF16, "f16": gguf.GGMLTypeF16, "q8_0": gguf.GGMLTypeQ8_0, "q4_0": gguf.GGMLTypeQ4_0}
 
 // Needs estimates the memory under s, with flash attention. It fails where the header lacks what must be known.
-func (e *Estimator) Needs(s Setup) (n Needs, err error) {
-	defer func() { // as in Read
-		if r := recover(); r != nil {
-			n, err = Needs{}, fmt.Errorf("malformed: %v", r)
-		}
-	}()
+func (e *Estimator) Needs(s Setup) (_ Needs, err error) {
+	defer malformed(&err)
 	cache, ok := cacheTypes[s.CacheType]
 	if !ok {
 		return Needs{}, fmt.Errorf("cache type %q, want f16, q8_0 or q4_0", s.CacheType)
@@ -120,7 +109,7 @@ func (e *Estimator) Needs(s Setup) (n Needs, err error) {
 			Compute: int64(compute.Devices[i].Computation.Sum()),
 		}
 	}
-	n = Needs{Layers: e.layers, Main: need(0)}
+	n := Needs{Layers: e.layers, Main: need(0)}
 	for i := range run.Devices[1:] {
 		gpu := need(i + 1)
 		if s.GPULayers == 0 {

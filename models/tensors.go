@@ -1,8 +1,6 @@
 package models
 
 import (
-	"fmt"
-
 	gguf "github.com/gpustack/gguf-parser-go"
 )
 
@@ -28,19 +26,13 @@ func (t *Tensor) Elements() int64 {
 }
 
 // Tensors lists the tensors of a GGUF file, of all its parts where it is split.
-func Tensors(path string) (tensors []Tensor, err error) {
-	defer func() { // as in Read
-		if r := recover(); r != nil {
-			tensors, err = nil, fmt.Errorf("malformed: %v", r)
-		}
-	}()
-	if err := regular(path); err != nil {
-		return nil, err
-	}
-	f, err := gguf.ParseGGUFFile(path, gguf.SkipLargeMetadata())
+func Tensors(path string) (_ []Tensor, err error) {
+	defer malformed(&err)
+	f, err := parse(path, gguf.SkipLargeMetadata())
 	if err != nil {
 		return nil, err
 	}
+	var tensors []Tensor
 	for _, info := range f.TensorInfos {
 		tensors = append(tensors, Tensor{info.Name, info.Type.String(), info.Dimensions, int64(info.Bytes())})
 	}

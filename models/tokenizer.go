@@ -38,17 +38,9 @@ func (e *UnknownTokenizerError) Error() string {
 
 // ReadTokenizer reads the tokenizer from the header of a GGUF file. Where it is of a kind that is not written, it fails with
 // [UnknownTokenizerError].
-func ReadTokenizer(path string) (t *Tokenizer, err error) {
-	// The parser and its values panic where a type is not what was asked for.
-	defer func() {
-		if r := recover(); r != nil {
-			t, err = nil, fmt.Errorf("malformed: %v", r)
-		}
-	}()
-	if err := regular(path); err != nil {
-		return nil, err
-	}
-	f, err := gguf.ParseGGUFFile(path)
+func ReadTokenizer(path string) (_ *Tokenizer, err error) {
+	defer malformed(&err)
+	f, err := parse(path)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +55,7 @@ func ReadTokenizer(path string) (t *Tokenizer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = new(Tokenizer)
+	t := new(Tokenizer)
 	if t.JSON, err = encode(file); err != nil {
 		return nil, err
 	}
