@@ -4,8 +4,6 @@ import (
 	"errors"
 	"image/color"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -13,8 +11,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"aim/internal/figure"
 )
 
 // colours of the sides, told apart also by those who see no red or green.
@@ -122,22 +120,10 @@ func (s *ranges) DataRange() (xmin, xmax, ymin, ymax float64) {
 
 // savePanels writes plots side by side.
 func savePanels(panels []*plot.Plot, path string) error {
-	const width, height, margin = 24 * vg.Centimeter, 10 * vg.Centimeter, 3 * vg.Millimeter
-	var c vg.CanvasWriterTo
-	if filepath.Ext(path) == ".png" {
-		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(160))}
-	} else {
-		c = vgsvg.New(width, height)
-	}
-	tiles := draw.Tiles{Rows: 1, Cols: len(panels), PadX: 8 * vg.Millimeter}
-	area := draw.Crop(draw.NewCanvas(c, width, height), margin, -margin, margin, -margin)
-	for i, canvas := range plot.Align([][]*plot.Plot{panels}, tiles, area)[0] {
-		panels[i].Draw(canvas)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = c.WriteTo(f)
-	return errors.Join(err, f.Close())
+	return figure.Save(path, 24*vg.Centimeter, 10*vg.Centimeter, func(area draw.Canvas) {
+		tiles := draw.Tiles{Rows: 1, Cols: len(panels), PadX: 8 * vg.Millimeter}
+		for i, canvas := range plot.Align([][]*plot.Plot{panels}, tiles, area)[0] {
+			panels[i].Draw(canvas)
+		}
+	})
 }

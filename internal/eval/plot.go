@@ -1,10 +1,8 @@
 package eval
 
 import (
-	"errors"
 	"fmt"
 	"image/color"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,9 +10,8 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"aim/internal/figure"
 )
 
 // style is how a curve is drawn. The colours are told apart by all common kinds of colour vision (Okabe and Ito, 2008).
@@ -72,7 +69,7 @@ func (s *Summary) plot(path string) error {
 	p.Y.Min = min(p.Y.Min, 0)
 	p.Y.Max *= 1.2 // room for the legend
 	p.X.Tick.Marker = plot.TickerFunc(quarters)
-	return savePlot(p, path)
+	return figure.Save(path, 18*vg.Centimeter, 11*vg.Centimeter, p.Draw)
 }
 
 // quarters marks an axis at its ends and at three places between.
@@ -82,24 +79,6 @@ func quarters(lo, hi float64) (ticks []plot.Tick) {
 		ticks = append(ticks, plot.Tick{Value: x, Label: strconv.FormatFloat(x, 'g', 3, 64)})
 	}
 	return ticks
-}
-
-// savePlot writes a plot in the format of the file's extension; pixels are fine enough for a sharp screen.
-func savePlot(p *plot.Plot, path string) error {
-	const width, height, margin = 18 * vg.Centimeter, 11 * vg.Centimeter, 3 * vg.Millimeter
-	var c vg.CanvasWriterTo
-	if filepath.Ext(path) == ".png" {
-		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(160))}
-	} else {
-		c = vgsvg.New(width, height)
-	}
-	p.Draw(draw.Crop(draw.NewCanvas(c, width, height), margin, -margin, margin, -margin))
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = c.WriteTo(f)
-	return errors.Join(err, f.Close())
 }
 
 // curve are the points of one curve, in ascending order of what they are drawn over.
