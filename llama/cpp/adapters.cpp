@@ -1,5 +1,6 @@
 // LoRA adapters and control vectors: what llama.cpp would abort on is refused first, and what its C API has no word for is asked of
 // the context itself.
+#include "guard.hpp"
 #include "shim.h"
 
 #include <cmath>
@@ -32,18 +33,6 @@ struct Previous {
 template struct Access<Previous, &llama_context::gf_res_prev>;
 
 using fail = std::runtime_error;
-
-// reported returns f(), or failed after an exception, whose message goes to err.
-template <typename T, typename F> T reported(T failed, char *err, size_t n, F f) {
-    try {
-        return f();
-    } catch (const std::exception &e) {
-        snprintf(err, n, "%s", e.what());
-    } catch (...) {
-        snprintf(err, n, "unknown C++ exception");
-    }
-    return failed;
-}
 
 // File is a GGUF file and its tensors.
 struct File {
@@ -181,7 +170,7 @@ ggml_cgraph *worst_graph(llama_context *ctx) {
 } // namespace
 
 struct llama_adapter_lora *aim_lora_load(struct llama_model *model, const char *path, size_t *pairs, char *err, size_t n) {
-    return reported<llama_adapter_lora *>(nullptr, err, n, [&] {
+    return guarded<llama_adapter_lora *>(nullptr, err, n, [&] {
         check_lora(path, model);
         llama_adapter_lora *lora = llama_adapter_lora_init(model, path);
         if (lora != nullptr) {
@@ -192,7 +181,7 @@ struct llama_adapter_lora *aim_lora_load(struct llama_model *model, const char *
 }
 
 bool aim_control_vector(const char *path, float scale, float *data, int32_t n_embd, int32_t n_layer, char *err, size_t n) {
-    return reported(false, err, n, [&] {
+    return guarded(false, err, n, [&] {
         const File file(path, true);
         const int64_t count = gguf_get_n_tensors(file.gguf.get());
         if (count == 0) {
@@ -222,7 +211,7 @@ bool aim_control_vector(const char *path, float scale, float *data, int32_t n_em
 }
 
 bool aim_adapters_fit(struct llama_context *ctx, size_t pairs, size_t vectors, char *err, size_t n) {
-    return reported(false, err, n, [&] {
+    return guarded(false, err, n, [&] {
         const size_t more = 4 * pairs + vectors; // two products, a scaling and a sum; the sum of a vector
         llm_graph_result *res = ctx->get_gf_res_reserve();
         const size_t nodes = ggml_graph_n_nodes(res->get_gf()) + more;
@@ -239,12 +228,12 @@ bool aim_adapters_fit(struct llama_context *ctx, size_t pairs, size_t vectors, c
 }
 
 int32_t aim_graph_nodes(struct llama_context *ctx, char *err, size_t n) {
-    return reported<int32_t>(-1, err, n, [&] { return ggml_graph_n_nodes(worst_graph(ctx)); });
+    return guarded<int32_t>(-1, err, n, [&] { return ggml_graph_n_nodes(worst_graph(ctx)); });
 }
 
 bool aim_adapt(struct llama_context *ctx, struct llama_adapter_lora **loras, const float *scales, size_t count, const float *vector,
                int32_t n_embd, int32_t n_layer, int32_t first, int32_t last, char *err, size_t n) {
-    return reported(false, err, n, [&] {
+    return guarded(false, err, n, [&] {
         llama_synchronize(ctx);
         llama_clear_adapter_lora(ctx);
         for (size_t i = 0; i < count; i++) {

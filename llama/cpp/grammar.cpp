@@ -1,3 +1,4 @@
+#include "guard.hpp"
 #include "shim.h"
 
 #include <pthread.h>
@@ -71,7 +72,7 @@ char *aim_schema_to_grammar(const char *schema, size_t len, size_t stack, char *
 
 bool aim_grammar_allowed(const struct llama_vocab *vocab, const char *grammar, const llama_token *tokens, size_t count,
                          uint8_t *allowed, char *err, size_t n) {
-    try {
+    return guarded(false, err, n, [&] {
         std::unique_ptr<llama_sampler, decltype(&llama_sampler_free)> sampler(
             llama_sampler_init_grammar(vocab, grammar, "root"), llama_sampler_free);
         if (sampler == nullptr) {
@@ -94,10 +95,5 @@ bool aim_grammar_allowed(const struct llama_vocab *vocab, const char *grammar, c
             allowed[c.id] = std::isinf(c.logit) ? 0 : 1;
         }
         return true;
-    } catch (const std::exception &e) {
-        snprintf(err, n, "%s", e.what());
-    } catch (...) {
-        snprintf(err, n, "unknown C++ exception");
-    }
-    return false;
+    });
 }

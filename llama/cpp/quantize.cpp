@@ -1,7 +1,6 @@
+#include "guard.hpp"
 #include "shim.h"
 
-#include <cstdio>
-#include <exception>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -40,7 +39,7 @@ struct Quantizing {
 
 bool aim_quantize(const char *source, const char *target, struct llama_model_quantize_params params, const char *overrides,
                   uintptr_t progress, char *err, size_t n) {
-    try {
+    return guarded(false, err, n, [&] {
         std::vector<tensor_quantization> types;
         std::istringstream lines(overrides);
         for (std::string line; std::getline(lines, line);) {
@@ -50,10 +49,5 @@ bool aim_quantize(const char *source, const char *target, struct llama_model_qua
         params.tensor_types = types.empty() ? nullptr : &types;
         const Quantizing scope(progress);
         return llama_model_quantize(source, target, &params) == 0;
-    } catch (const std::exception &e) {
-        snprintf(err, n, "%s", e.what());
-    } catch (...) {
-        snprintf(err, n, "unknown C++ exception");
-    }
-    return false;
+    });
 }

@@ -1,3 +1,4 @@
+#include "guard.hpp"
 #include "shim.h"
 
 #include <climits>
@@ -32,18 +33,6 @@ void log_to_go(enum ggml_log_level level, const char *text, void *) {
 }
 
 bool progress_to_go(float fraction, void *handle) { return aimProgress(fraction, reinterpret_cast<uintptr_t>(handle)); }
-
-// guarded returns f(), or failed after an exception, whose message goes to err.
-template <typename T, typename F> T guarded(T failed, char *err, size_t n, F f) {
-    try {
-        return f();
-    } catch (const std::exception &e) {
-        snprintf(err, n, "%s", e.what());
-    } catch (...) {
-        snprintf(err, n, "unknown C++ exception");
-    }
-    return failed;
-}
 
 // cpu_function finds a function of the CPU back end that was chosen at run time; a statically linked one of the same
 // name may belong to another build of it.
