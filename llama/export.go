@@ -19,7 +19,8 @@ type Cached struct {
 }
 
 // Import puts prefixes aside that an engine over the same model and an equal driver has exported, those used longest ago first, as far
-// as there is room. It must be called before Run, and returns how many there are now. The states are copied.
+// as there is room. It must be called before Run, and returns how many there are now. The lists and states are
+// kept, so they must not change.
 func (e *Engine) Import(list []Cached) int {
 	c := &e.loop.cache
 	if e.loop.keeper == nil || c.off {
@@ -29,12 +30,12 @@ func (e *Engine) Import(list []Cached) int {
 		if e.checkAdapters(cached.Adapters) != nil {
 			continue
 		}
-		p := &prefix{domain: domain{cached.Domain, cached.Adapters}, tokens: slices.Clone(cached.Tokens)}
+		p := &prefix{domain: domain{cached.Domain, cached.Adapters}, tokens: cached.Tokens}
 		if e.cfg.CacheBytes == 0 {
 			e.sizeBy(len(cached.State), len(cached.Tokens))
 		}
 		c.touch(p)
-		for _, gone := range c.putAside(p, kept{slices.Clone(cached.State)}) {
+		for _, gone := range c.putAside(p, kept{cached.State}) {
 			gone.Free()
 		}
 	}
