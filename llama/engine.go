@@ -128,6 +128,7 @@ type loop struct {
 // answer is the engine's half of a sequence: how its tokens are chosen, assembled and handed over.
 type answer struct {
 	ctx      context.Context
+	limits   limits
 	sampler  *sampler.Sampler
 	text     text
 	forced   []sampler.Token // what is left of Request.Forced
@@ -354,10 +355,12 @@ func (e *Engine) newSequence(ctx context.Context, r Request) (*sequence, error) 
 		domain:   domain{r.CacheDomain, r.Adapters},
 		alone:    r.NoCache,
 		group:    r.Group,
+		weight:   r.Weight,
 		answer: &answer{
 			control: r.ShowControl,
 			scores:  scores,
 			ctx:     ctx,
+			limits:  limits{r.Patience, r.Deadline},
 			sampler: s,
 			text:    text{stop: r.Stop},
 			forced:  r.Forced,
@@ -437,19 +440,43 @@ func (e *Engine) receive(ctx context.Context) bool {
 	}
 }
 
-// reap drops the sequences whose callers have left.
+// limits are the times at which a sequence's caller gives up.
+type limits struct {
+	patience time.Duration
+	deadline time.Time
+}
+
+// over says why a sequence must go, nil where it may stay.
+func (a *answer) over(waits bool, now time.Time) error {
+	switch {
+	case a.ctx.Err() != nil:
+		return a.ctx.Err()
+	case !a.limits.deadline.IsZero() && now.After(a.limits.deadline):
+		return ErrDeadline
+	case waits && a.limits.patience > 0 && a.clock.begun.IsZero() && now.Sub(a.clock.arrived) > a.limits.patience:
+		return ErrQueued
+	}
+	return nil
+}
+
+// reap drops the sequences whose callers have left, or whose time is over.
 func (e *Engine) reap() {
-	s := e.loop.sched
-	var gone []*sequence // nobody, as a rule: this runs before every decode
+	type leaving struct {
+		seq *sequence
+		why error
+	}
+	s, now := e.loop.sched, time.Now()
+	var gone []leaving // nobody, as a rule: this runs before every decode
 	for _, list := range [][]*sequence{s.waiting, s.running} {
 		for _, seq := range list {
-			if seq.ctx.Err() != nil {
-				gone = append(gone, seq)
+			if err := seq.over(seq.slot < 0, now); err != nil {
+				gone = append(gone, leaving{seq, err})
 			}
 		}
 	}
-	for _, seq := range gone {
-		e.drop(seq)
+	for _, l := range gone {
+		e.drop(l.seq)
+		l.seq.box.put(Delta{}, l.why)
 	}
 }
 
@@ -562,6 +589,7 @@ func (e *Engine) choose(st *step, row []float32, d *Delta) {
 	st.seq.extend(choice.Token)
 	st.chosen++
 	a.usage.CompletionTokens++
+	d.Chosen = a.usage.CompletionTokens
 	a.clock.token(&a.usage)
 	if a.report != nil {
 		a.report.Tokens = append(a.report.Tokens, a.sampler.Step())

@@ -136,6 +136,12 @@ type Request struct {
 	CacheDomain string
 	// Group is whom the request belongs to, such as an API key: when requests wait for slots, groups take turns.
 	Group string
+	// Weight > 0 is the group's share where several wait: one of 4 is served four times the tokens of one of 1. 0 is 1.
+	Weight float64
+	// Patience > 0 is how long the request waits for a slot; then it fails with [ErrQueued]. Deadline, where it is set, is when it fails with
+	// [ErrDeadline], wherever it is. Both are looked at before each decode.
+	Patience time.Duration
+	Deadline time.Time
 	// Predicted is what the answer is expected to be like, such as a text that it repeats with changes. It changes nothing about
 	// the answer, but may make it faster; see Config.Draft.
 	Predicted []sampler.Token
@@ -166,6 +172,8 @@ type Delta struct {
 	// Prompt is set on the first delta where Request.ScorePrompt asks for it: the prompt's tokens in order, of which the first
 	// has no log-probability.
 	Prompt []Sampled
+	// Chosen counts the tokens chosen so far, those without text included.
+	Chosen int
 	// Finish is empty on all deltas but the last.
 	Finish Finish
 	// End is the token that ended the answer, where one did; it is on the last delta and has no text.
@@ -218,6 +226,10 @@ var (
 	ErrBusy = errors.New("the queue is full")
 	// ErrClosed: the engine is shutting down.
 	ErrClosed = errors.New("the engine is shutting down")
+	// ErrQueued: no slot became free in time; try again later.
+	ErrQueued = errors.New("no slot became free in time")
+	// ErrDeadline: the answer was not complete at its deadline.
+	ErrDeadline = errors.New("the deadline has passed")
 	// ErrInternal: a step panicked; the report is in the log.
 	ErrInternal = errors.New("internal error")
 )

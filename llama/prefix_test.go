@@ -192,6 +192,30 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// TestTurnsByShare: of two groups that always have somebody waiting, one of three times the share gets three times the turns.
+func TestTurnsByShare(t *testing.T) {
+	s := newTestScheduler(1, 100, 10)
+	turns := map[string]int{}
+	for range 50 {
+		for group, weight := range map[string]float64{"one": 0, "three": 3} {
+			s.add(&sequence{tokens: make([]sampler.Token, 20), group: group, weight: weight})
+		}
+	}
+	for range 40 {
+		s.admit()
+		seq := s.running[0]
+		for seq.done < 20 {
+			s.plan()
+			decoded(s)
+		}
+		s.remove(seq)
+		turns[seq.group]++
+	}
+	if turns["one"] != 10 || turns["three"] != 30 {
+		t.Errorf("turns %v, want 10 and 30", turns)
+	}
+}
+
 func TestPace(t *testing.T) {
 	var p pace
 	if got := p.chunk(300e6, 512); got != 100 {

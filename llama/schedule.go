@@ -26,9 +26,10 @@ type sequence struct {
 	awaits bool
 	// alone says that it takes over nothing and leaves nothing.
 	alone bool
-	// domain is that of the prefixes which it may take over, and group whom its work is charged to.
+	// domain is that of the prefixes which it may take over, and group whom its work is charged to; weight > 0 is the group's share, 0 for 1.
 	domain domain
 	group  string
+	weight float64
 	// resumed says that it was preempted: it goes first.
 	resumed bool
 	// idle says that the next token is chosen without the twin's row of logits.
@@ -355,7 +356,7 @@ func (s *scheduler) take(seq *sequence, n int) {
 func (s *scheduler) commit() {
 	for _, seq := range s.running {
 		for lane := range seq.lanes {
-			s.turns.charge(seq.group, lane.next-lane.done)
+			s.turns.charge(seq, lane.next-lane.done)
 			lane.done = lane.next
 		}
 	}

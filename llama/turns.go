@@ -51,9 +51,14 @@ func (t *turns) next(waiting []*sequence) int {
 	return best
 }
 
-// charge counts tokens that were computed for a group.
-func (t *turns) charge(group string, tokens int) {
-	if tokens > 0 && t.served != nil {
-		t.served[group] += float64(tokens)
+// charge counts tokens that were computed for a sequence's group, each as less the more its group's share is.
+func (t *turns) charge(seq *sequence, tokens int) {
+	if tokens <= 0 || t.served == nil {
+		return
 	}
+	weight := seq.weight
+	if weight <= 0 {
+		weight = 1
+	}
+	t.served[seq.group] += float64(tokens) / weight
 }
