@@ -1,4 +1,8 @@
 // Package limit bounds what each key takes: requests and tokens per minute, requests at once, and budgets of tokens per day and month.
+//
+// A rate is a bucket that holds a minute's worth and empties evenly, so that in any time t a key takes at most its limit · (1 + t/min).
+// What a request takes beyond what it was admitted with is a debt: the key waits until the bucket has room again. Budgets are those of the
+// calendar in UTC; what was spent of them before is asked of the ledger. [Local] counts in the process, [Redis] for all replicas.
 package limit
 
 import (
@@ -14,11 +18,13 @@ import (
 type Limiter interface {
 	// Take admits a request of a key under its grant, or fails with [*Refused]. tokens ≥ 0 is what the request takes at least, which is charged
 	// at once; what it takes beyond is charged when the hold is settled, so that a key may overdraw by the requests that run. The state
-	// is what remains, also where the request is refused.
+	// is what remains, also where the request is refused. A request of more tokens than a minute's worth is admitted where the bucket is
+	// empty. Take waits for the ledger at most, and fails with the error of ctx where that ends first.
 	Take(ctx context.Context, key string, g *account.Grant, tokens int) (Hold, State, error)
 }
 
-// Hold is an admitted request. Settle must be called once, when it is over, with the tokens that it took in all.
+// Hold is an admitted request. Settle must be called when it is over, with the tokens that it took in all; calls after the first do
+// nothing. It does not end with ctx, so that who has left pays, too. Whoever keeps the ledger should be told of the request first.
 type Hold interface {
 	Settle(ctx context.Context, tokens int)
 }
