@@ -41,8 +41,7 @@ func (s *Server) embeddings(c *gin.Context) {
 	s.answer(c, func(o *object) (any, error) {
 		list, err := s.embed(c.Request.Context(), o)
 		if err == nil {
-			r := recordOf(c)
-			r.model, r.usage.Prompt = list.Model, list.Usage.Prompt
+			recordOf(c).usage.Prompt = list.Usage.Prompt
 		}
 		return list, err
 	})
@@ -67,10 +66,10 @@ func (s *Server) embed(ctx context.Context, o *object) (*embeddingList, error) {
 		o.failValue(fieldDimensions, "is %d, must be in [1, %d]", wanted, size)
 		return nil, *o.err
 	}
-	if !m.vectors.take(1) {
+	if !m.vectors.take("", 1) {
 		return nil, llama.ErrBusy
 	}
-	defer m.vectors.give(1)
+	defer m.vectors.give("", 1)
 	vectors, err := m.Embedder.Embed(ctx, inputs)
 	if domain := new(sampler.DomainError); errors.As(err, &domain) {
 		return nil, invalid("input", codeValue, "%v", err)

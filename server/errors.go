@@ -31,6 +31,8 @@ type apiError struct {
 	param, code string
 	// retryAfter is in seconds; 0 leaves the header out.
 	retryAfter int
+	// final tells clients not to try again, although they would for such a status.
+	final bool
 }
 
 func (e *apiError) Error() string { return e.message }
@@ -105,6 +107,9 @@ func asAPIError(err error) *apiError {
 		tooLarge *http.MaxBytesError
 		decode   *llama.DecodeError
 	)
+	if e := accessError(err); e != nil {
+		return e
+	}
 	switch {
 	case errors.As(err, &api):
 		return api
@@ -121,6 +126,16 @@ func asAPIError(err error) *apiError {
 		return e
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &apiError{status: http.StatusRequestTimeout, message: "the body did not arrive in time", kind: typeInvalid, code: "request_timeout"}
+	case errors.Is(err, llama.ErrQueued):
+		return &apiError{
+			status: http.StatusServiceUnavailable, message: "no slot became free in time, try again later",
+			kind: typeUnavailable, code: "queue_timeout", retryAfter: 1,
+		}
+	case errors.Is(err, llama.ErrDeadline), errors.Is(err, context.DeadlineExceeded):
+		return &apiError{
+			status: http.StatusGatewayTimeout, message: "the answer was not complete in the time that the server allows for one",
+			kind: typeServer, code: "deadline_exceeded", final: true,
+		}
 	case errors.Is(err, llama.ErrBusy):
 		return &apiError{
 			status: http.StatusTooManyRequests, message: "the queue is full, try again later",
@@ -173,6 +188,12 @@ func (s *Server) fail(c *gin.Context, err error) {
 	}
 	if e.retryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(e.retryAfter))
+	}
+	if e.final {
+		c.Header("X-Should-Retry", "false") // which OpenAI's and Anthropic's clients heed
+	}
+	if e.status == http.StatusUnauthorized {
+		c.Header("WWW-Authenticate", "Bearer")
 	}
 	if ofMessages(c.Request.URL.Path) {
 		status, failure := e.asMessages(recordOf(c).id)

@@ -101,6 +101,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 	} {
 		o, err := parseBody([]byte(c.body))
 		if err == nil {
+			o.asker = &record{ctx: t.Context(), table: s.api.table.Load(), grant: owner}
 			_, err = c.parse(o)
 		}
 		if err != nil {

@@ -52,13 +52,15 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, parse := range parsers {
+			r := &record{ctx: t.Context(), table: s.api.table.Load(), grant: owner}
 			o, err := parseBody(body)
 			var c *call
 			if err == nil {
+				o.asker = r
 				c, err = parse(o)
 			}
 			if err == nil {
-				err = s.api.impose(t.Context(), c)
+				err = s.api.impose(r, c)
 			}
 			if err != nil {
 				if e := asAPIError(err); e.status < 400 || e.status > 499 || e.message == "" || len(e.message) > 2000 {

@@ -23,13 +23,20 @@ type event struct {
 var errUnfinished = errors.New("an answer ended without a reason")
 
 // generate runs all choices of a call at once and hands what they yield to r, until all have finished or the first one
-// fails, which ends the others. It is the only goroutine that writes; the answer's usage is returned.
-func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) {
-	total := usage{Prompt: c.promptTokens()}
-	places := s.gates[c.model.Engine]
-	if !places.take(c.choices() * c.width()) {
-		return total, llama.ErrBusy
+// fails, which ends the others. It is the only goroutine that writes. total becomes the answer's usage, also where it fails.
+func (s *Server) generate(ctx context.Context, c *call, r reply, total *usage) (err error) {
+	places := c.model.places
+	if !places.take(c.request.Group, c.choices()*c.width()) {
+		return llama.ErrBusy
 	}
+	total.Prompt = c.promptTokens()
+	chosen := make([]int, c.choices())
+	defer func() {
+		total.count(chosen)
+		if errors.Is(err, llama.ErrQueued) || errors.Is(err, llama.ErrClosed) {
+			total.Prompt = 0 // nothing was computed
+		}
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -37,7 +44,7 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 	box := newInbox()
 	for i, req := range c.requests() {
 		running.Go(func() {
-			defer places.give(c.width())
+			defer places.give(req.Group, c.width())
 			s.produce(ctx, c.model.Engine, req, func(d llama.Delta, err error) { box.put(event{i, d, err}) })
 		})
 	}
@@ -53,12 +60,12 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 					if sent { // what was said before
 						_ = r.flush() // who has left need not be told why it fails
 					}
-					return total, e.err
+					return e.err
 				}
+				chosen[e.choice] = max(chosen[e.choice], e.delta.Chosen)
 				sent = r.delta(e.choice, e.delta) || sent
 				if e.delta.Finish != "" {
 					open--
-					total.Completion += e.delta.Usage.CompletionTokens
 					total.CompletionDetails.Accepted += e.delta.Usage.AcceptedTokens
 					total.CompletionDetails.Rejected += e.delta.Usage.DraftedTokens - e.delta.Usage.AcceptedTokens
 					if e.choice%c.n == 0 {
@@ -70,21 +77,21 @@ func (s *Server) generate(ctx context.Context, c *call, r reply) (usage, error) 
 			}
 			if sent && open > 0 { // the end goes out with the last of them
 				if err := r.flush(); err != nil {
-					return total, err
+					return err
 				}
 				idle.reset()
 			}
 		case <-idle.C():
 			if err := r.alive(); err != nil {
-				return total, err
+				return err
 			}
 			idle.reset()
 		case <-ctx.Done():
-			return total, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	total.Total = total.Prompt + total.Completion
-	return total, r.end(&total)
+	total.count(chosen)
+	return r.end(total)
 }
 
 // produce generates one choice.
@@ -139,26 +146,44 @@ func (b *inbox) take() []event {
 
 // gate hands out an engine's places for answers and their twins. All choices of a request get theirs at once or none does, which the engine,
 // who sees one at a time, cannot tell.
+//
+// A group, such as a key, may hold no more places than are free, or than there are slots: so however many wait of those that are there, whoever comes
+// next finds a place ("Dynamic queue length thresholds", Choudhury and Hahne, IEEE/ACM Transactions on Networking 1998).
 type gate struct {
-	mu   sync.Mutex
-	free int
+	mu          sync.Mutex
+	free, slots int
+	held        map[string]int
 }
 
-func (g *gate) take(n int) bool {
+func newGate(size llama.Config) *gate {
+	return &gate{free: size.Slots + size.Queue, slots: size.Slots, held: map[string]int{}}
+}
+
+// take takes n places for a group, "" for one without bounds, and reports whether it could.
+func (g *gate) take(group string, n int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n > g.free {
+	if n > g.free || group != "" && g.held[group]+n > max(g.free, g.slots) {
 		return false
 	}
 	g.free -= n
+	if group != "" {
+		g.held[group] += n
+	}
 	return true
 }
 
-// give brings n places back.
-func (g *gate) give(n int) {
+// give brings n places of a group back.
+func (g *gate) give(group string, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.free += n
+	if group == "" {
+		return
+	}
+	if g.held[group] -= n; g.held[group] == 0 {
+		delete(g.held, group)
+	}
 }
 
 // idleTimer fires when nothing was sent for a while; never where that is negative.

@@ -113,7 +113,10 @@ func start(t testing.TB, o options) *site {
 	o.server.Secret = []byte("of the tests")
 	log := &lockedBuffer{}
 	o.server.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	api := New(o.server)
+	api, err := New(o.server)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &site{httptest.NewUnstartedServer(api.Handler()), api, engine, log}
 	s.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		// With small buffers a client that does not read is soon noticed.
@@ -132,9 +135,9 @@ func start(t testing.TB, o options) *site {
 		if stats := engine.Stats(); stats.Busy != 0 || stats.Queued != 0 {
 			t.Errorf("after the end: %+v", stats)
 		}
-		for e, g := range api.gates {
-			if size := e.Config(); g.free != size.Slots+size.Queue {
-				t.Errorf("%d places are free after the end, want %d", g.free, size.Slots+size.Queue)
+		for e, of := range api.engines.list {
+			if size, g := e.Config(), of.places; g.free != size.Slots+size.Queue || len(g.held) > 0 {
+				t.Errorf("%d places are free after the end, want %d; keys hold %v", g.free, size.Slots+size.Queue, g.held)
 			}
 		}
 	})

@@ -34,7 +34,7 @@ func TestRequestLog(t *testing.T) {
 	for i, want := range []map[string]any{
 		{"method": "POST", "path": chatPath, "status": 200, "model": "fake", "prompt_tokens": 12, "completion_tokens": 12},
 		{"method": "POST", "path": chatPath, "status": 200, "model": "fake", "prompt_tokens": 12, "completion_tokens": 24},
-		{"method": "POST", "path": chatPath, "status": 400, "code": codeValue, "model": nil, "prompt_tokens": nil},
+		{"method": "POST", "path": chatPath, "status": 400, "code": codeValue, "model": "fake", "prompt_tokens": 0},
 		{"method": "GET", "path": "/health", "status": 200, "model": nil},
 		{"method": "GET", "status": 404, "code": "not_found"},
 	} {

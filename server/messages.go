@@ -21,7 +21,7 @@ type tokenCount struct {
 
 // countTokens serves POST /v1/messages/count_tokens.
 func (s *Server) countTokens(c *gin.Context) {
-	call, err := s.parse(c, s.parseCount)
+	call, err := s.admitted(c, s.parseCount, func(*call) int { return 0 })
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -37,7 +37,7 @@ func (s *Server) parseMessages(o *object) (*call, error) {
 	}
 	c.usage = true // which the last event always has
 	o.require(fieldMaxMessage)
-	c.request.MaxTokens = int(o.integer(fieldMaxMessage))
+	c.request.MaxTokens = o.maxTokens(fieldMaxMessage)
 	c.request.Stop = o.stop(fieldStopSequences)
 	o.take(fieldMessageMetadata)
 	own, err := o.dialogue(c)
@@ -263,10 +263,12 @@ const statusOverloaded = 529
 
 // messagesTypes are Anthropic's types of errors by status.
 var messagesTypes = map[int]string{
+	http.StatusUnauthorized:          "authentication_error",
 	http.StatusForbidden:             "permission_error",
 	http.StatusNotFound:              "not_found_error",
 	http.StatusRequestEntityTooLarge: "request_too_large",
 	http.StatusRequestTimeout:        "timeout_error",
+	http.StatusGatewayTimeout:        "timeout_error",
 	http.StatusTooManyRequests:       "rate_limit_error",
 	statusOverloaded:                 "overloaded_error",
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -13,17 +14,39 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"aim/internal/account"
+	"aim/internal/limit"
 	"aim/llama"
 )
 
 // record is what the request log says of a request: never what was asked or answered.
 type record struct {
-	id     string
+	// ctx is the request's own, id what it is called in the log, and name what it is called in accounts.
+	ctx      context.Context
+	id, name string
+	began    time.Time
+	// table is what was served when it came. key is the ID of its key, "" without one, and grant what it may do.
+	table *table
+	key   string
+	grant account.Grant
+	// billed says that what it takes is recorded, and settled that it was.
+	billed, settled bool
+	hold            limit.Hold
+	releases        []func()
+
 	model  string
 	usage  usage
 	status int // where it differs from the one sent
 	code   string
 	cause  error
+}
+
+// sent is the status of the answer.
+func (r *record) sent(c *gin.Context) int {
+	if r.status != 0 {
+		return r.status
+	}
+	return c.Writer.Status()
 }
 
 const recordKey = "aim.record"
@@ -42,8 +65,9 @@ var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
 // observe names each request and logs it, one line when it is over.
 func (s *Server) observe(c *gin.Context) {
-	began := time.Now()
-	r := &record{id: c.GetHeader("X-Request-Id")}
+	r := &record{
+		ctx: c.Request.Context(), id: c.GetHeader("X-Request-Id"), name: newRequestName(), began: time.Now(), table: s.table.Load(), grant: owner,
+	}
 	if !requestID.MatchString(r.id) {
 		r.id = "req-" + strings.ToLower(rand.Text())
 	}
@@ -53,12 +77,16 @@ func (s *Server) observe(c *gin.Context) {
 		c.Header("Request-Id", r.id) // which Anthropic's clients read
 	}
 	defer func() {
+		s.settle(c)
+		for _, release := range r.releases {
+			release()
+		}
 		attrs := []slog.Attr{
 			slog.String("method", c.Request.Method), slog.String("path", clip(c.Request.URL.Path)),
-			slog.Int("status", c.Writer.Status()), slog.Duration("duration", time.Since(began)), slog.String("request", r.id),
+			slog.Int("status", r.sent(c)), slog.Duration("duration", time.Since(r.began)), slog.String("request", r.id),
 		}
-		if r.status != 0 {
-			attrs[2] = slog.Int("status", r.status)
+		if r.key != "" {
+			attrs = append(attrs, slog.String("key", r.key))
 		}
 		if r.code != "" {
 			attrs = append(attrs, slog.String("code", r.code))

@@ -20,6 +20,10 @@ type object struct {
 	read   map[*field]bool
 	// err is shared with the objects inside.
 	err *error
+
+	// asker is whose request it is, and limits what its model allows; they are those of the body alone.
+	asker  *record
+	limits *compiled
 }
 
 // parseBody reads the body of a request.
@@ -150,7 +154,8 @@ func (o *object) missing(f *field, or string) {
 
 func (o *object) boolean(f *field) bool {
 	v, _ := f.def.(bool)
-	into(o.take(f), &v)
+	raw, _ := o.given(f)
+	into(raw, &v)
 	return v
 }
 
@@ -185,12 +190,12 @@ func (f *field) checkText(o *object, param, v string) {
 
 // number reads a number within its bounds.
 func (o *object) number(f *field) float64 {
-	def, _ := f.def.(float64)
-	raw := o.take(f)
-	if raw == nil {
-		return def
+	v, _ := f.def.(float64)
+	raw, inRequest := o.given(f)
+	if raw != nil {
+		v = f.number(o, o.param(f), raw)
 	}
-	return f.number(o, o.param(f), raw)
+	return o.within(f, v, raw != nil && inRequest)
 }
 
 // number reads one of the field's values, which is at param.
@@ -210,9 +215,12 @@ func (f *field) number(o *object, param string, raw json.RawMessage) float64 {
 // integer reads a whole number, however it is spelled: 10, 10.0 and 1e1 are the same in JSON.
 func (o *object) integer(f *field) int64 {
 	def, _ := f.def.(int64)
-	raw := o.take(f)
+	raw, inRequest := o.given(f)
 	if raw == nil {
-		return def
+		if o.limits == nil || o.limits.bounds[f] == nil {
+			return def
+		}
+		return int64(o.within(f, float64(def), false))
 	}
 	n, ok := wholeNumber(raw)
 	switch {
@@ -220,6 +228,8 @@ func (o *object) integer(f *field) int64 {
 		o.failType(o.param(f), f.want(), raw)
 	case f.bounds != nil && !f.bounds.contain(float64(n)):
 		o.failValue(f, "is %d, must be %v", n, f.bounds)
+	case o.limits != nil && o.limits.bounds[f] != nil: // whose numbers a float64 holds
+		return int64(o.within(f, float64(n), inRequest))
 	default:
 		return n
 	}

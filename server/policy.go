@@ -23,7 +23,7 @@ func (m *served) showsRaw() bool { return m.Sigma == 0 || m.Report }
 func (m *served) hides(what string) error {
 	return &apiError{
 		status: http.StatusForbidden, kind: typePermission, param: "model", code: "report_not_allowed",
-		message: fmt.Sprintf("the model %s imposes utility modulation and does not show %s", m.ID, what),
+		message: fmt.Sprintf("the model %s does not show %s", m.ID, what),
 	}
 }
 

@@ -28,6 +28,9 @@ func (s *Server) parsePreview(o *object) (*call, error) {
 	if c.stream {
 		return nil, invalid("stream", codeValue, "stream must be false: a preview is one document")
 	}
+	if c.model.NoPreviews {
+		return nil, c.model.hides("previews")
+	}
 	if !c.model.showsRaw() {
 		return nil, c.model.hides("the distribution before modulation")
 	}

@@ -33,7 +33,7 @@ type propsModality struct {
 // about serves a request without a body: tell answers it for the model in ?model= or the first one.
 func (s *Server) about(tell func(*gin.Context, *served)) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		m, err := s.model(c.Query("model"))
+		m, err := s.acquire(recordOf(c), c.Query("model"))
 		if err != nil {
 			s.fail(c, err)
 			return
@@ -46,7 +46,7 @@ func (s *Server) about(tell func(*gin.Context, *served)) gin.HandlerFunc {
 func (s *Server) showProps(c *gin.Context, m *served) {
 	size := m.Engine.Config()
 	p := props{
-		Model: m.ID, File: m.Facts.File, Build: s.build, Slots: size.Slots, Defaults: propsDefaults{size.Context, map[string]any{}},
+		Model: m.ID, File: m.Facts.File, Build: s.build, Slots: size.Slots, Defaults: propsDefaults{m.context(), map[string]any{}},
 		Features: map[string]bool{
 			"chat": m.Template != nil, "embeddings": m.Embedder != nil, "tools_in_template": m.Template != nil && m.Template.KnowsTools(),
 		},
@@ -56,7 +56,7 @@ func (s *Server) showProps(c *gin.Context, m *served) {
 			p.Defaults.Params[f.name] = f.def
 		}
 	}
-	if m.Template != nil {
+	if m.Template != nil && !m.NoTemplate {
 		p.ChatTemplate = m.Template.Source()
 	}
 	writeJSON(c, http.StatusOK, p)
@@ -72,8 +72,8 @@ type tokenizerInfo struct {
 
 // showTokenizer serves GET /tokenizer_info.
 func (s *Server) showTokenizer(c *gin.Context, m *served) {
-	info := tokenizerInfo{orNull(m.BOS), orNull(m.EOS), nil, m.Engine.Config().Context}
-	if m.Template != nil {
+	info := tokenizerInfo{orNull(m.BOS), orNull(m.EOS), nil, m.context()}
+	if m.Template != nil && !m.NoTemplate {
 		info.ChatTemplate = orNull(m.Template.Source())
 	}
 	writeJSON(c, http.StatusOK, info)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"math"
@@ -107,29 +106,17 @@ func (s *Server) modelOf(o *object) (*served, error) {
 	if *o.err != nil {
 		return nil, *o.err
 	}
-	return s.model(id)
-}
-
-// model finds a model by its name; without one it is the first.
-func (s *Server) model(id string) (*served, error) {
-	if id == "" && len(s.models) > 0 {
-		return s.models[0], nil
+	m, err := s.acquire(o.asker, id)
+	if err != nil {
+		return nil, err
 	}
-	return s.find(id)
-}
-
-func (s *Server) find(id string) (*served, error) {
-	for _, m := range s.models {
-		if m.ID == id {
-			return m, nil
-		}
-	}
-	return nil, notFound("model", "model_not_found", "the model %q does not exist", clip(id))
+	o.limits = m.compiled
+	return m, nil
 }
 
 // bound makes sure that the parsed request as a whole can be generated. Whether it may is decided by impose.
 func (s *Server) bound(c *call) error {
-	model, cfg := c.model.Engine.Model(), c.model.Engine.Config()
+	model, cfg, most := c.model.Engine.Model(), c.model.Engine.Config(), c.model.context()
 	params := &c.request.Params
 	if sigma := c.utility.sigma; sigma != nil {
 		params.Utility.Sigma = *sigma
@@ -142,8 +129,12 @@ func (s *Server) bound(c *call) error {
 	}
 	// The engine says so too, but of several prompts only when others may already have been answered.
 	for _, p := range c.prompts {
-		if n := len(p.tokens); n > cfg.Context || n == cfg.Context && !c.request.NoAnswer {
-			return &llama.TooLongError{Prompt: len(p.tokens), Context: cfg.Context}
+		n := len(p.tokens)
+		if n > most || n == most && !c.request.NoAnswer {
+			return &llama.TooLongError{Prompt: n, Context: most}
+		}
+		if most < cfg.Context && (c.request.MaxTokens == 0 || c.request.MaxTokens > most-n) {
+			c.request.MaxTokens = most - n // all answers of a call share it: the longest prompt leaves the least
 		}
 	}
 	if err := c.fits(cfg); err != nil {
@@ -162,12 +153,20 @@ func (s *Server) bound(c *call) error {
 	return nil
 }
 
-// impose sets the utility in force for a call, for which it may wait where a level is asked for.
-func (s *Server) impose(ctx context.Context, c *call) (err error) {
-	if c.points != nil {
-		return s.imposePoints(ctx, c)
+// impose sets the utility in force for a call, for which it may wait where a level is asked for, and what its key and the server say about how it is served.
+func (s *Server) impose(r *record, c *call) (err error) {
+	c.request.Group, c.request.Weight = r.key, float64(r.grant.Priority)
+	c.request.Patience = s.queued
+	if s.longest > 0 {
+		c.request.Deadline = r.began.Add(s.longest)
 	}
-	if c.request.Params.Utility, err = c.model.utility(ctx, c.utility, s.secret); err != nil {
+	if r.key != "" && !s.shared {
+		c.request.CacheDomain = r.key + " " + c.request.CacheDomain
+	}
+	if c.points != nil {
+		return imposePoints(r, c)
+	}
+	if c.request.Params.Utility, err = c.model.utility(r, c.utility); err != nil {
 		return err
 	}
 	return c.windowed(c.request.Params.Utility)
@@ -320,7 +319,7 @@ func (o *object) includeUsage(stream bool) bool {
 }
 
 // maxTokens reads a bound on the answer's tokens; 0 means up to the end of the context.
-func (o *object) maxTokens(f *field) int { return int(max(o.integer(f), 0)) }
+func (o *object) maxTokens(f *field) int { return o.mostTokens(f, int(max(o.integer(f), 0))) }
 
 // unsupported fails where a field asks for something that Aim does not do and whose absence would make the answer wrong.
 func (o *object) unsupported(f *field, asks func(raw json.RawMessage) bool) {

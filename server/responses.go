@@ -27,7 +27,7 @@ func (s *Server) parseResponse(o *object) (*call, error) {
 	}
 	o.stateless()
 	c.usage = true // which the last event always has
-	c.request.MaxTokens = int(o.integer(fieldMaxOutput))
+	c.request.MaxTokens = o.maxTokens(fieldMaxOutput)
 	c.request.Stop = o.stop(fieldStop)
 	c.logprobs = o.includesLogprobs()
 	c.request.Params.Logprobs, c.request.Params.TopLogprobs = c.logprobs, int(o.integer(fieldTopOutput))

@@ -13,7 +13,9 @@ type route struct {
 	handle       gin.HandlerFunc
 	// always says that it also answers while the server drains.
 	always bool
-	doc    string
+	// open says that it needs no API key, and admin that it needs one of an administrator.
+	open, admin bool
+	doc         string
 	// body are the endpoints whose fields a request has, 0 where it has none, and extends those whose requests it extends.
 	body, extends endpoints
 	// name is that of the schema of its body.
@@ -24,7 +26,7 @@ type route struct {
 
 // routes lists the endpoints.
 func (s *Server) routes() []route {
-	return []route{
+	return append([]route{
 		{
 			method: http.MethodPost, path: "/v1/chat/completions", handle: s.chatCompletions,
 			doc: "Answers a conversation.", body: inChat, name: "ChatRequest", answer: chatWhole{}, event: chatChunk{},
@@ -79,10 +81,10 @@ func (s *Server) routes() []route {
 		{method: http.MethodGet, path: "/props", handle: s.about(s.showProps), doc: "Says what the server can do and with which template.", answer: props{}},
 		{method: http.MethodGet, path: "/tokenizer_info", handle: s.about(s.showTokenizer), doc: "Says what evaluation harnesses ask of a tokenizer.", answer: tokenizerInfo{}},
 		{method: http.MethodGet, path: "/slots", handle: s.about(s.showSlots), doc: "Says which slots are at work, not on what.", answer: []slotInfo{}},
-		{method: http.MethodGet, path: "/health", handle: s.health, always: true, doc: "Says whether new requests are taken.", answer: health{}},
-		{method: http.MethodHead, path: "/health", handle: s.health, always: true, doc: "The same, by its status."},
-		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},
-	}
+		{method: http.MethodGet, path: "/health", handle: s.health, always: true, open: true, doc: "Says whether new requests are taken.", answer: health{}},
+		{method: http.MethodHead, path: "/health", handle: s.health, always: true, open: true, doc: "The same, by its status."},
+		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, open: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},
+	}, s.adminRoutes()...)
 }
 
 // named is the type of a part of an answer, and the name of its schema.

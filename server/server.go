@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -21,57 +22,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"aim/internal/chat"
-	"aim/internal/toolcall"
-	"aim/llama"
-	"aim/sampler"
+	"aim/internal/limit"
 )
-
-// Model is what a name in /v1/models serves.
-type Model struct {
-	// ID is the name.
-	ID string
-	// Engine runs it; several models may share one.
-	Engine *llama.Engine
-	// Adapters is the set of adapters that it is computed under; see [llama.Adapter]. Models of one engine may differ in nothing else.
-	Adapters llama.AdapterSet
-	// Template renders its conversations; without one the model only completes text.
-	Template *chat.Template
-	// BOS and EOS are the spellings of the tokens that begin and end a sequence, told to clients; "" where the model has none.
-	BOS, EOS string
-	// Created is told to clients.
-	Created time.Time
-	// Sigma ≥ 0 is the utility modulation imposed on all requests, in logits. A request may raise it, not lower it,
-	// and only to the next of a few coarse steps (see coarse).
-	Sigma float64
-	// Scope is what utility noise depends on; see [sampler.Scope]. Where it is a window, requests for log-probabilities, or
-	// for the prompt to be echoed, are refused while there is noise.
-	Scope sampler.Scope
-	// EndNoise is what utility noise does to the tokens that end an answer.
-	EndNoise sampler.EndNoise
-	// Level in (0, 1) is the level that the owner asked for and of which Sigma is the σ; 0 where the owner gave σ itself.
-	Level float64
-	// Report lets requests see what tells about raw rows although utility is imposed: the figures of reports that otherwise are
-	// null, and previews. Where none is imposed they always may.
-	Report bool
-	// Facts are told to clients.
-	Facts Facts
-	// Embedder gives vectors of texts, under the same adapters; nil gives none. A model's hidden state times its output matrix is the raw row of logits, so whoever
-	// imposes utility should think twice.
-	Embedder llama.Embedder
-	// Dial is the model's calibration; without one no request can ask for a level.
-	Dial Dial
-}
-
-// Facts are what a file says of its model. What is zero is not told.
-type Facts struct {
-	// File is the file's name, without its folder.
-	File string
-	// Context is the number of tokens the model was trained on at once, Parameters that of its weights and Size that of their bytes.
-	Context    int
-	Parameters uint64
-	Size       int64
-}
 
 // Config is what a Server serves, and how. Zero fields take the defaults given.
 type Config struct {
@@ -91,45 +43,61 @@ type Config struct {
 	// Patience is how long one read or write may wait for a client; default one minute. It takes the place of
 	// http.Server's ReadTimeout and WriteTimeout, which bound whole requests and would cut long answers off.
 	Patience time.Duration
+	// QueuePatience is how long a request may wait for a slot, and Longest how long it may take in all; 0 is without end.
+	QueuePatience, Longest time.Duration
+
+	// Keys knows the API keys. Without, whoever can reach the server is its owner.
+	Keys Keys
+	// Limits bounds what a key takes, as its grant says; nil does not.
+	Limits limit.Limiter
+	// Ledger records what each request took; nil records nothing.
+	Ledger Ledger
+	// Admin answers the endpoints under /admin; nil has none.
+	Admin Admin
+	// SharePrefixes lets requests of one key take over what others' prompts left in the prefix cache. What is cached can be told by the time an answer takes,
+	// so that a key could try whether another has sent a text.
+	SharePrefixes bool
+	// ClientAddr is the address of a client; default that of the connection. Behind a proxy that is the proxy's.
+	ClientAddr func(*http.Request) netip.Addr
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
 type Server struct {
-	models    []*served
+	table     atomic.Pointer[table]
+	engines   engines
 	build     string
-	gates     map[*llama.Engine]*gate
-	secret    []byte
 	log       *slog.Logger
 	maxBody   int64
 	keepAlive time.Duration
 	patience  time.Duration
 	draining  atomic.Bool
+
+	keys     Keys
+	limits   limit.Limiter
+	ledger   Ledger
+	admin    Admin
+	shared   bool
+	queued   time.Duration
+	longest  time.Duration
+	clientOf func(*http.Request) netip.Addr
 }
 
-// served is a Model with what is derived from it.
-type served struct {
-	Model
-	fingerprint string
-	breakers    breakers
-	// words are those of the engine, for grammars.
-	words *vocabularies
-	// format is how the template's model spells calls, and thoughtful says that it may think before it answers.
-	format     toolcall.Format
-	thoughtful bool
-	// vectors has the places of requests for vectors, as many as answers have.
-	vectors gate
-}
-
-// New returns a Server over engines that run elsewhere.
-func New(cfg Config) *Server {
+// New returns a Server over engines that run elsewhere. It fails where the policy of a model cannot be.
+func New(cfg Config) (*Server, error) {
 	s := &Server{
-		gates:     map[*llama.Engine]*gate{},
 		build:     cfg.Build,
-		secret:    cfg.Secret,
+		keys:      cfg.Keys,
+		limits:    cfg.Limits,
+		ledger:    cfg.Ledger,
+		admin:     cfg.Admin,
+		shared:    cfg.SharePrefixes,
+		patience:  cfg.Patience,
+		queued:    cfg.QueuePatience,
+		longest:   cfg.Longest,
+		clientOf:  cfg.ClientAddr,
 		log:       cfg.Log,
 		maxBody:   cfg.MaxBody,
 		keepAlive: cfg.KeepAlive,
-		patience:  cfg.Patience,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -143,19 +111,10 @@ func New(cfg Config) *Server {
 	if s.patience == 0 {
 		s.patience = time.Minute
 	}
-	words := map[*llama.Engine]*vocabularies{}
-	for _, m := range cfg.Models {
-		if words[m.Engine] == nil {
-			words[m.Engine] = newVocabularies(m.Engine.Model())
-		}
-		size := m.Engine.Config()
-		places := size.Slots + size.Queue
-		one := &served{Model: m, fingerprint: fingerprint(m), words: words[m.Engine], vectors: gate{free: places}}
-		one.format, one.thoughtful = speech(m.Template)
-		s.models = append(s.models, one)
-		s.gates[m.Engine] = &gate{free: places}
+	if s.clientOf == nil {
+		s.clientOf = peerAddr
 	}
-	return s
+	return s, s.Serve(cfg.Models, cfg.Secret)
 }
 
 // Drain makes new requests fail with 503, and /health with them; those that run go on.
@@ -183,11 +142,17 @@ func (s *Server) Handler() http.Handler {
 	})
 	r.GET("/", s.root)
 	for _, route := range s.routes() {
-		handlers := []gin.HandlerFunc{route.handle}
+		var before []gin.HandlerFunc
 		if !route.always {
-			handlers = []gin.HandlerFunc{s.admitting, route.handle}
+			before = append(before, s.admitting)
 		}
-		r.Handle(route.method, route.path, handlers...)
+		if !route.open {
+			before = append(before, s.authenticate)
+		}
+		if route.admin {
+			before = append(before, s.forAdmins)
+		}
+		r.Handle(route.method, route.path, append(before, route.handle)...)
 	}
 	return r
 }
@@ -219,19 +184,16 @@ type modelInfo struct {
 	// Max is what vLLM tells: the most tokens of a prompt and its answer.
 	Max  int       `json:"max_model_len"`
 	Meta modelMeta `json:"meta"`
+	// Description is the owner's.
+	Description string `json:"description,omitempty"`
 }
 
 // modelMeta is what llama-server tells of a model.
 type modelMeta struct {
-	Vocab      int    `json:"n_vocab"`
+	Vocab      int    `json:"n_vocab,omitempty"`
 	Context    int    `json:"n_ctx_train,omitempty"`
 	Parameters uint64 `json:"n_params,omitempty"`
 	Size       int64  `json:"size,omitempty"`
-}
-
-func (m *served) info() modelInfo {
-	meta := modelMeta{m.Engine.Model().Vocab(), m.Facts.Context, m.Facts.Parameters, m.Facts.Size}
-	return modelInfo{m.ID, "model", m.Created.Unix(), "aim", m.Engine.Config().Context, meta}
 }
 
 // modelList is the answer of /v1/models.
@@ -242,24 +204,27 @@ type modelList struct {
 
 func (s *Server) listModels(c *gin.Context) {
 	list := modelList{"list", []modelInfo{}}
-	for _, m := range s.models {
-		list.Data = append(list.Data, m.info())
+	r := recordOf(c)
+	for _, e := range r.table.entries {
+		if r.grant.Allows(e.ID) {
+			list.Data = append(list.Data, e.info())
+		}
 	}
 	writeJSON(c, http.StatusOK, list)
 }
 
 func (s *Server) getModel(c *gin.Context) {
-	m, err := s.find(strings.TrimPrefix(c.Param("id"), "/"))
+	e, err := recordOf(c).find(strings.TrimPrefix(c.Param("id"), "/"))
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	writeJSON(c, http.StatusOK, m.info())
+	writeJSON(c, http.StatusOK, e.info())
 }
 
 // complete serves a request for an answer: parse it, then generate it in the form it asks for.
 func (s *Server) complete(c *gin.Context, parse func(*object) (*call, error)) {
-	call, err := s.parse(c, parse)
+	call, err := s.admitted(c, parse, (*call).promptTokens)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -287,13 +252,30 @@ func (s *Server) complete(c *gin.Context, parse func(*object) (*call, error)) {
 	}
 }
 
+// admitted reads a call, and admits it by its key's limits where it takes at least so many tokens. A request that cannot be read counts, too.
+func (s *Server) admitted(c *gin.Context, parse func(*object) (*call, error), tokens func(*call) int) (*call, error) {
+	call, err := s.parse(c, parse)
+	n := 0
+	if err == nil {
+		n = tokens(call)
+	}
+	if refused := s.take(c, n); refused != nil {
+		return nil, refused
+	}
+	return call, err
+}
+
 // answer serves a request that no engine generates for: read it, and write what it asks for.
 func (s *Server) answer(c *gin.Context, find func(*object) (any, error)) {
 	o, err := s.read(c)
 	if err == nil {
+		err = s.take(c, 0)
+	}
+	if err == nil {
 		var v any
 		if v, err = find(o); err == nil {
 			s.logUnread(o, recordOf(c).id)
+			s.settle(c)
 			writeJSON(c, http.StatusOK, v)
 			return
 		}
@@ -311,8 +293,12 @@ func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*cal
 	if err != nil {
 		return nil, err
 	}
-	s.logUnread(o, recordOf(c).id)
-	return call, s.impose(c.Request.Context(), call)
+	r := recordOf(c)
+	s.logUnread(o, r.id)
+	if err := call.permits(r); err != nil {
+		return nil, err
+	}
+	return call, s.impose(r, call)
 }
 
 // read reads the body.
@@ -330,15 +316,16 @@ func (s *Server) read(c *gin.Context) (*object, error) {
 	if err != nil {
 		return nil, invalid("", "invalid_body", "the body could not be read: %v", err)
 	}
-	return parseBody(body)
+	o, err := parseBody(body)
+	if err == nil {
+		o.asker = recordOf(c)
+	}
+	return o, err
 }
 
 // run generates the answer to a call.
 func (s *Server) run(c *gin.Context, call *call, r reply) error {
-	rec := recordOf(c)
-	rec.model = call.model.ID
-	var err error
-	rec.usage, err = s.generate(c.Request.Context(), call, r)
+	err := s.generate(c.Request.Context(), call, accounted{r, func() { s.settle(c) }}, &recordOf(c).usage)
 	if gone := c.Request.Context().Err(); gone != nil {
 		return gone // whatever else failed, failed because of it
 	}

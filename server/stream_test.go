@@ -314,7 +314,7 @@ func TestSlowReaders(t *testing.T) {
 		eventually(t, "generated", func() bool { return s.engine.Stats().Busy == 0 })
 	}
 	// The engine is done with an answer a moment before its place is given back.
-	places := s.api.gates[s.engine]
+	places := s.api.engines.of(s.engine).places
 	eventually(t, "given back", func() bool {
 		places.mu.Lock()
 		defer places.mu.Unlock()

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -131,10 +130,10 @@ func (p *point) apply(r *llama.Request, seed seed) {
 }
 
 // imposePoints sets the utility in force at each point.
-func (s *Server) imposePoints(ctx context.Context, c *call) (err error) {
+func imposePoints(r *record, c *call) (err error) {
 	for i := range c.points {
 		p := &c.points[i]
-		if p.utility, err = c.model.utility(ctx, p.asked, s.secret); err != nil {
+		if p.utility, err = c.model.utility(r, p.asked); err != nil {
 			return p.named(err)
 		}
 		if err := c.windowed(p.utility); err != nil {

@@ -45,7 +45,7 @@ func (s *Server) parseTokenize(o *object) (any, error) {
 			list[i] = tokenPiece{t, spelling(m.Engine.Model().Piece(t))}
 		}
 	}
-	return tokenized{list, len(tokens), m.Engine.Config().Context}, nil
+	return tokenized{list, len(tokens), m.context()}, nil
 }
 
 // tokenized are the tokens of a request's text, or of the prompt of its conversation.
@@ -163,9 +163,14 @@ type rendered struct {
 
 // applyTemplate serves POST /apply-template: the prompt that a chat request would have, as text.
 func (s *Server) applyTemplate(c *gin.Context) {
-	call, err := s.parse(c, s.parseChat)
+	call, err := s.admitted(c, s.parseChat, func(*call) int { return 0 })
 	if err != nil {
 		s.fail(c, err)
+		return
+	}
+	if call.model.NoTemplate {
+		e := forbidden("model", "template_not_shown", call.model.ID+" does not show its template")
+		s.fail(c, e)
 		return
 	}
 	writeJSON(c, http.StatusOK, rendered{call.text})

@@ -82,24 +82,40 @@ func (m *served) sigmaOfLevel(ctx context.Context, level float64) (float64, erro
 	return sigma, nil
 }
 
+const codeImposed = "utility_imposed"
+
 // imposed refuses a utility better than the owner's.
 func (m *served) imposed(name string, value float64, bound string) error {
 	param := "aim.utility." + name
 	return &apiError{
-		status: http.StatusForbidden, kind: typePermission, param: param, code: "utility_imposed",
+		status: http.StatusForbidden, kind: typePermission, param: param, code: codeImposed,
 		message: fmt.Sprintf("%s is %v, the model %s imposes %s", param, value, m.ID, bound),
 	}
 }
 
+// withoutBound is an error of imposed that does not tell what the owner imposes.
+func withoutBound(err error) error {
+	e := new(apiError)
+	if !errors.As(err, &e) || e.code != codeImposed {
+		return err
+	}
+	c := *e
+	c.message = e.param + " asks for a better quality than the model has, which a request cannot; it can only lower it"
+	return &c
+}
+
 // utility is the modulation in force for a request. Its key depends on the effective σ: two σ on one noise field would let a
 // caller solve for the raw logits.
-func (m *served) utility(ctx context.Context, a asked, secret []byte) (sampler.Utility, error) {
-	sigma, err := m.sigma(ctx, a)
+func (m *served) utility(r *record, a asked) (sampler.Utility, error) {
+	sigma, err := m.sigma(r.ctx, a)
 	if err != nil {
+		if !r.grant.Admin {
+			err = withoutBound(err)
+		}
 		return sampler.Utility{}, err
 	}
 	sigma = m.coarse(sigma)
-	return sampler.Utility{Sigma: sigma, Key: m.Scope.Key(secret, m.ID, sigma), Scope: m.Scope, EndNoise: m.EndNoise}, nil
+	return sampler.Utility{Sigma: sigma, Key: m.Scope.Key(r.table.secret, m.base(), sigma), Scope: m.Scope, EndNoise: m.EndNoise}, nil
 }
 
 // windowed refuses what would undo noise in the scope of a window, in which two prompts share their noise.

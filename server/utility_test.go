@@ -130,7 +130,7 @@ func TestLeaveWhileCalibrating(t *testing.T) {
 	level := 0.9
 	failed := make(chan error)
 	go func() {
-		_, err := m.utility(ctx, asked{level: &level}, nil)
+		_, err := m.utility(&record{ctx: ctx, table: &table{}}, asked{level: &level})
 		failed <- err
 	}()
 	<-dial.asked

@@ -2,9 +2,6 @@ package server
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -166,6 +163,15 @@ type usage struct {
 	flips, hits uint64
 }
 
+// count completes the sums, where the choices have so many tokens.
+func (u *usage) count(chosen []int) {
+	u.Completion = 0
+	for _, n := range chosen {
+		u.Completion += n
+	}
+	u.Total = u.Prompt + u.Completion
+}
+
 type promptDetails struct {
 	// Cached is how many tokens of the prompts had not to be computed.
 	Cached int `json:"cached_tokens"`
@@ -219,11 +225,4 @@ func rates(n int, ms float64) (perToken, perSecond float64) {
 		perSecond = float64(n) / ms * 1000
 	}
 	return perToken, perSecond
-}
-
-// fingerprint changes when the same request may be answered otherwise: with the model, its size or what is imposed on it.
-func fingerprint(m Model) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %v %v %v %d",
-		m.ID, m.Engine.Model().Vocab(), m.Engine.Config().Context, m.Sigma, m.Scope, m.EndNoise, m.Adapters))
-	return "fp_" + hex.EncodeToString(sum[:5])
 }
