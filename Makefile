@@ -66,7 +66,7 @@ cuda: deps ## build the CUDA back end into lib/ollama, where bin/aim finds it; C
 test: test-go race test-llama test-e2e ## run all tests
 
 .PHONY: test-go
-test-go: deps vet-darwin ## test the pure Go packages, without a C compiler
+test-go: deps services vet-darwin ## test the pure Go packages, without a C compiler
 	@echo "== the pure packages, CGO_ENABLED=0"
 	CGO_ENABLED=0 go test $(pure)
 
@@ -76,7 +76,7 @@ vet-darwin: deps ## check that the pure Go packages compile for macOS
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go vet $(pure)
 
 .PHONY: race
-race: deps ## test the pure Go packages under the race detector, with fewer samples
+race: deps services ## test the pure Go packages under the race detector, with fewer samples
 	@echo "== the pure packages, -race"
 	CGO_ENABLED=1 go test -race -short $(pure)
 
@@ -163,6 +163,10 @@ lm-eval: build model $(evaluator)/ready ## run lm-evaluation-harness against our
 .PHONY: deps
 deps: ## check for compilers and headers, and install what is missing
 	@scripts/deps
+
+.PHONY: services
+services: ## check for the databases and monitoring that tests start, and install what is missing
+	@scripts/deps services || echo "the tests that need what is missing will be skipped" >&2
 
 .PHONY: clean
 clean: ## remove what was built here; models and the Go build cache stay
