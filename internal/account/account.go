@@ -25,9 +25,10 @@ type Key struct {
 	Grant   Grant     `json:"grant"`
 }
 
-// Active says that the key is neither revoked nor expired.
+// Active says that the key is neither revoked nor expired. What was revoked stays so whatever the clock says: it may have been set back, or be
+// behind that of the machine where the key was revoked.
 func (k *Key) Active(now time.Time) bool {
-	return (k.Revoked.IsZero() || now.Before(k.Revoked)) && (k.Expires.IsZero() || now.Before(k.Expires))
+	return k.Revoked.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires))
 }
 
 // Grant is what a key may do. The zero value may use all models, without limits, but neither ask for a utility of its own nor administer.
@@ -66,7 +67,7 @@ func (g *Grant) Allows(model string) bool {
 
 // From says whether the grant covers an address. An address that is not known is covered only by a grant for all.
 func (g *Grant) From(addr netip.Addr) bool {
-	addr = addr.Unmap()
+	addr = addr.Unmap().WithZone("") // a prefix has no zone, and contains no address with one
 	for _, n := range g.Networks {
 		if n.Contains(addr) {
 			return true
