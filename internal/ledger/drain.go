@@ -15,7 +15,7 @@ func (l *Ledger) up() bool {
 	return l.failure == nil
 }
 
-// goDown notes that the database failed, and wakes the drainer, which tries until it works again.
+// goDown notes that the database failed.
 func (l *Ledger) goDown(err error) {
 	l.mu.Lock()
 	first := l.failure == nil
@@ -24,6 +24,10 @@ func (l *Ledger) goDown(err error) {
 	if first {
 		l.options.Log.Error("the accounts' database fails: usage goes to a journal until it is back", "folder", l.options.Spool, "error", err)
 	}
+}
+
+// call wakes the drainer, which tries until nothing waits any more. What waits must be there by then: an attempt with nothing to write tells little.
+func (l *Ledger) call() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -168,6 +172,7 @@ func (l *Ledger) takeOver(ctx context.Context) error {
 	err := l.journal.drain(func(usages []account.Usage) error { return l.insert(ctx, usages) })
 	if err != nil {
 		l.goDown(err)
+		l.call()
 	}
 	return err
 }

@@ -4,6 +4,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -154,12 +155,16 @@ func Open(ctx context.Context, dsn string, options Options) (*Ledger, error) {
 
 // identity is a random name that a database keeps. Journals carry it, so that none is read into another database.
 func (db *database) identity(ctx context.Context) (string, error) {
-	_, err := db.ExecContext(ctx, `INSERT INTO aim_meta (name, value) VALUES ('id', $1) ON CONFLICT DO NOTHING`, random(12))
-	if err != nil {
+	const ask = `SELECT value FROM aim_meta WHERE name = 'id'`
+	var id string
+	err := db.QueryRowContext(ctx, ask).Scan(&id)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return id, err // a database that cannot be written can be opened
+	}
+	if _, err := db.ExecContext(ctx, `INSERT INTO aim_meta (name, value) VALUES ('id', $1) ON CONFLICT DO NOTHING`, random(12)); err != nil {
 		return "", err
 	}
-	var id string
-	err = db.QueryRowContext(ctx, `SELECT value FROM aim_meta WHERE name = 'id'`).Scan(&id)
+	err = db.QueryRowContext(ctx, ask).Scan(&id) // another process may have been first
 	return id, err
 }
 

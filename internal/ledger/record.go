@@ -127,6 +127,7 @@ func (l *Ledger) keep(usages []account.Usage) error {
 		}
 		l.goDown(err)
 	}
+	defer l.call()
 	return l.spool(usages)
 }
 

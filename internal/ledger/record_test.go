@@ -215,6 +215,8 @@ func init() {
 					id := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
 					if l.Record(context.Background(), usage(id)) == nil {
 						os.Stdout.WriteString(id + "\n")
+					} else {
+						time.Sleep(time.Millisecond)
 					}
 				}
 			}()
@@ -223,8 +225,8 @@ func init() {
 	}
 }
 
-// killed runs a child that records, kills it when it has acknowledged some, and returns those.
-func killed(t *testing.T, dsn, spool string) map[string]bool {
+// killed runs a child that records, kills it when it has acknowledged some and after what happens meanwhile, and returns those.
+func killed(t *testing.T, dsn, spool string, meanwhile func(acknowledged *os.File)) map[string]bool {
 	t.Helper()
 	cmd := child(t, "record", dsn, spool)
 	out, err := os.Create(filepath.Join(t.TempDir(), "acknowledged"))
@@ -236,10 +238,14 @@ func killed(t *testing.T, dsn, spool string) map[string]bool {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	eventually(t, "200 records are acknowledged", func() bool {
 		info, err := out.Stat()
 		return err == nil && info.Size() > 200*8
 	})
+	if meanwhile != nil {
+		meanwhile(out)
+	}
 	_ = cmd.Process.Kill()
 	if err := cmd.Wait(); !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)
@@ -267,7 +273,7 @@ func TestKilledWhileRecording(t *testing.T) {
 	both(t, func(t *testing.T, dsn string) {
 		acknowledged := map[string]bool{}
 		for range 3 {
-			maps.Copy(acknowledged, killed(t, dsn, t.TempDir()))
+			maps.Copy(acknowledged, killed(t, dsn, t.TempDir(), nil))
 		}
 		containsAll(t, open(t, dsn, Options{}), acknowledged)
 	})
