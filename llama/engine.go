@@ -107,6 +107,7 @@ type Engine struct {
 	cacheStats                              atomic.Pointer[CacheStats]
 	drafted, accepted                       atomic.Uint64
 	counters                                counters
+	watch                                   watch
 	slots                                   slots
 	shifts                                  bool // contexts may and can be shifted
 }
@@ -176,6 +177,7 @@ func New(m Model, d Decoder, cfg Config) *Engine {
 		sets:     setsOf(d),
 		lexicon:  NewLexicon(m),
 		cfg:      cfg,
+		watch:    watch{epoch: time.Now()},
 		arrivals: make(chan *sequence, cfg.Slots+cfg.Queue),
 		done:     make(chan struct{}),
 		loop:     newLoop(d, cfg),
@@ -407,6 +409,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if !e.receive(ctx) {
 			return nil
 		}
+		e.watch.begin()
 		e.reap()
 		e.loop.sched.admit()
 		e.settle()
@@ -414,6 +417,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.count()
 		e.shift()
 		e.step()
+		e.watch.end()
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"aim/internal/chat"
 	"aim/internal/grammar"
+	"aim/internal/limit"
 	"aim/llama"
 	"aim/sampler"
 )
@@ -206,10 +207,21 @@ func (s *Server) fail(c *gin.Context, err error) {
 // report notes an error for the request log. The cause of what is no client's fault is kept, since its answer hides it.
 func (s *Server) report(c *gin.Context, e *apiError, err error) {
 	r := recordOf(c)
-	r.status, r.code = e.status, e.code
+	r.status, r.code, r.took.Refused = e.status, e.code, refusedBy(err)
 	if e.status >= http.StatusInternalServerError {
 		r.cause = err
 	}
+}
+
+// refusedBy is the limit that refused a request, "" for none.
+func refusedBy(err error) string {
+	if r := new(limit.Refused); errors.As(err, &r) {
+		return r.What
+	}
+	if errors.Is(err, llama.ErrBusy) {
+		return "queue"
+	}
+	return ""
 }
 
 // writeJSON answers with v. What is encoded here consists of the package's own types, which always can be.

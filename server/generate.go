@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"aim/internal/measure"
 	"aim/llama"
 )
 
@@ -23,8 +24,8 @@ type event struct {
 var errUnfinished = errors.New("an answer ended without a reason")
 
 // generate runs all choices of a call at once and hands what they yield to r, until all have finished or the first one
-// fails, which ends the others. It is the only goroutine that writes. total becomes the answer's usage, also where it fails.
-func (s *Server) generate(ctx context.Context, c *call, r reply, total *usage) (err error) {
+// fails, which ends the others. It is the only goroutine that writes; took hears when tokens come, and total becomes the answer's usage, also where it fails.
+func (s *Server) generate(ctx context.Context, c *call, r reply, took *measure.Request, total *usage) (err error) {
 	places := c.model.places
 	if !places.take(c.request.Group, c.choices()*c.width()) {
 		return llama.ErrBusy
@@ -55,7 +56,9 @@ func (s *Server) generate(ctx context.Context, c *call, r reply, total *usage) (
 		select {
 		case <-box.more:
 			sent := false
-			for _, e := range box.take() {
+			list := box.take()
+			arrived(took, list)
+			for _, e := range list {
 				if e.err != nil {
 					if sent { // what was said before
 						_ = r.flush() // who has left need not be told why it fails
@@ -92,6 +95,21 @@ func (s *Server) generate(ctx context.Context, c *call, r reply, total *usage) (
 	}
 	total.count(chosen)
 	return r.end(total)
+}
+
+// arrived notes when events came, and what their ends tell.
+func arrived(took *measure.Request, list []event) {
+	for _, e := range list {
+		n := len(e.delta.Tokens)
+		if e.delta.End != nil {
+			n++
+		}
+		took.Tokens(e.choice, n)
+		if e.delta.Finish != "" {
+			took.Waited(e.delta.Usage.Queued)
+		}
+	}
+	took.Arrived(time.Now())
 }
 
 // produce generates one choice.

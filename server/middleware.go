@@ -16,6 +16,7 @@ import (
 
 	"aim/internal/account"
 	"aim/internal/limit"
+	"aim/internal/measure"
 	"aim/llama"
 )
 
@@ -39,6 +40,7 @@ type record struct {
 	status int // where it differs from the one sent
 	code   string
 	cause  error
+	took   measure.Request
 }
 
 // sent is the status of the answer.
@@ -71,6 +73,7 @@ func (s *Server) observe(c *gin.Context) {
 	if !requestID.MatchString(r.id) {
 		r.id = "req-" + strings.ToLower(rand.Text())
 	}
+	r.took.Begin(r.began)
 	c.Set(recordKey, r)
 	c.Header("X-Request-Id", r.id)
 	if ofMessages(c.Request.URL.Path) {
@@ -102,8 +105,25 @@ func (s *Server) observe(c *gin.Context) {
 			attrs = append(attrs, slog.Any("cause", r.cause))
 		}
 		s.log.LogAttrs(c.Request.Context(), level, "request", attrs...)
+		s.tell(c, r)
 	}()
 	c.Next()
+}
+
+// tell ends what was measured of a request and tells the observers.
+func (s *Server) tell(c *gin.Context, r *record) {
+	t := &r.took
+	t.End(time.Now())
+	if len(s.observers) == 0 {
+		return
+	}
+	t.ID, t.Method, t.Endpoint, t.Model, t.Code, t.Status = r.id, c.Request.Method, c.FullPath(), r.model, r.code, r.sent(c)
+	t.Key = r.key
+	t.PromptTokens, t.CachedTokens, t.CompletionTokens = r.usage.Prompt, r.usage.PromptDetails.Cached, r.usage.Completion
+	t.Traceparent, t.Tracestate = c.GetHeader("Traceparent"), c.GetHeader("Tracestate")
+	for _, o := range s.observers {
+		o.Observe(t)
+	}
 }
 
 // recovered answers a panic with a 500. One in the middle of a stream aborts the connection, so that the client does not

@@ -83,6 +83,8 @@ func (s *Server) routes() []route {
 		{method: http.MethodGet, path: "/slots", handle: s.about(s.showSlots), doc: "Says which slots are at work, not on what.", answer: []slotInfo{}},
 		{method: http.MethodGet, path: "/health", handle: s.health, always: true, open: true, doc: "Says whether new requests are taken.", answer: health{}},
 		{method: http.MethodHead, path: "/health", handle: s.health, always: true, open: true, doc: "The same, by its status."},
+		{method: http.MethodGet, path: "/health/live", handle: s.live, always: true, open: true, doc: "Says that the process answers.", answer: health{}},
+		{method: http.MethodGet, path: "/health/ready", handle: s.ready, always: true, open: true, doc: "Says whether requests should be sent here: not while the server drains or a decode does not end.", answer: health{}},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, open: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},
 	}, s.adminRoutes()...)
 }

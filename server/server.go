@@ -23,6 +23,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"aim/internal/limit"
+	"aim/internal/measure"
 )
 
 // Config is what a Server serves, and how. Zero fields take the defaults given.
@@ -59,6 +60,15 @@ type Config struct {
 	SharePrefixes bool
 	// ClientAddr is the address of a client; default that of the connection. Behind a proxy that is the proxy's.
 	ClientAddr func(*http.Request) netip.Addr
+	// Observers hear of each request when it is over, in the goroutine of its handler.
+	Observers []Observer
+	// Stuck is how long one decode may take before the server is not ready any more; default one minute. See [Server.Watch].
+	Stuck time.Duration
+}
+
+// Observer makes something of what was measured of requests. Observe is called by many at once, must not keep r and must return soon.
+type Observer interface {
+	Observe(r *measure.Request)
 }
 
 // Server answers requests. Its methods are safe for concurrent use.
@@ -70,6 +80,8 @@ type Server struct {
 	maxBody   int64
 	keepAlive time.Duration
 	patience  time.Duration
+	observers []Observer
+	stuck     time.Duration
 	draining  atomic.Bool
 
 	keys     Keys
@@ -98,6 +110,8 @@ func New(cfg Config) (*Server, error) {
 		log:       cfg.Log,
 		maxBody:   cfg.MaxBody,
 		keepAlive: cfg.KeepAlive,
+		observers: cfg.Observers,
+		stuck:     cfg.Stuck,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -113,6 +127,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.clientOf == nil {
 		s.clientOf = peerAddr
+	}
+	if s.stuck == 0 {
+		s.stuck = time.Minute
 	}
 	return s, s.Serve(cfg.Models, cfg.Secret)
 }
@@ -159,20 +176,6 @@ func (s *Server) Handler() http.Handler {
 
 func (s *Server) root(c *gin.Context) {
 	c.String(http.StatusOK, "Aim serves language models over the OpenAI API and modulates them; GET /openapi.json describes it\n")
-}
-
-// health is the answer of /health.
-type health struct {
-	Status string `json:"status"`
-}
-
-// health answers without asking an engine, which may be at work on a long prompt.
-func (s *Server) health(c *gin.Context) {
-	if s.draining.Load() {
-		writeJSON(c, http.StatusServiceUnavailable, health{"draining"})
-		return
-	}
-	writeJSON(c, http.StatusOK, health{"ok"})
 }
 
 // modelInfo is an entry of /v1/models.
@@ -268,6 +271,7 @@ func (s *Server) admitted(c *gin.Context, parse func(*object) (*call, error), to
 // answer serves a request that no engine generates for: read it, and write what it asks for.
 func (s *Server) answer(c *gin.Context, find func(*object) (any, error)) {
 	o, err := s.read(c)
+	recordOf(c).took.Mark(measure.Parse, time.Now())
 	if err == nil {
 		err = s.take(c, 0)
 	}
@@ -295,10 +299,13 @@ func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*cal
 	}
 	r := recordOf(c)
 	s.logUnread(o, r.id)
+	r.took.Mark(measure.Parse, time.Now())
 	if err := call.permits(r); err != nil {
 		return nil, err
 	}
-	return call, s.impose(r, call)
+	err = s.impose(r, call)
+	r.took.Mark(measure.Policy, time.Now())
+	return call, err
 }
 
 // read reads the body.
@@ -325,7 +332,10 @@ func (s *Server) read(c *gin.Context) (*object, error) {
 
 // run generates the answer to a call.
 func (s *Server) run(c *gin.Context, call *call, r reply) error {
-	err := s.generate(c.Request.Context(), call, accounted{r, func() { s.settle(c) }}, &recordOf(c).usage)
+	rec := recordOf(c)
+	rec.took.Stream = call.stream
+	err := s.generate(c.Request.Context(), call, accounted{r, func() { s.settle(c) }}, &rec.took, &rec.usage)
+	rec.took.Generated(time.Now())
 	if gone := c.Request.Context().Err(); gone != nil {
 		return gone // whatever else failed, failed because of it
 	}

@@ -94,7 +94,19 @@ func (s *Server) load(ctx context.Context, e *entry, r *record) (*served, error)
 	return e.now, nil
 }
 
-// engines are those that something was last served on.
+// loaded are the models as they were loaded last.
+func (t *table) loaded() (list []*served) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.entries {
+		if e.now != nil {
+			list = append(list, e.now)
+		}
+	}
+	return list
+}
+
+// engines are those that something was last served on. Its caller holds mu.
 func (t *table) engines() map[*llama.Engine]bool {
 	used := map[*llama.Engine]bool{}
 	for _, e := range t.entries {
