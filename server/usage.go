@@ -13,6 +13,7 @@ import (
 
 	"aim/internal/account"
 	"aim/internal/limit"
+	"aim/internal/measure"
 )
 
 // This file accounts for requests. A request is admitted by its key's limits once it is read (take), and what it took is recorded and charged before the
@@ -41,6 +42,7 @@ func (s *Server) take(c *gin.Context, tokens int) error {
 		}
 	}
 	r.hold = hold
+	r.took.Mark(measure.Limits, time.Now())
 	return err
 }
 
