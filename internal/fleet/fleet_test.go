@@ -433,15 +433,15 @@ func TestClose(t *testing.T) {
 		release := acquire(t, f, "a")
 		acquire(t, f, "b")()
 		g.took["c"] = time.Hour
-		var err error
-		go func() { _, _, err = f.Acquire(t.Context(), "c") }()
+		waited := make(chan error, 1) // so that who waits can always end
+		go func() { _, _, err := f.Acquire(t.Context(), "c"); waited <- err }()
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := f.Close(ctx); err == nil || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"a" holds 4`) {
 			t.Errorf("got %v", err)
 		}
-		if !errors.Is(err, ErrClosed) {
+		if err := <-waited; !errors.Is(err, ErrClosed) {
 			t.Errorf("who waited got %v", err)
 		}
 		if _, closes := g.counts("a"); closes != 0 {
