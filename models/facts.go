@@ -29,7 +29,28 @@ func parse(path string, options ...gguf.GGUFReadOption) (*gguf.GGUFFile, error) 
 	if err := regular(path); err != nil {
 		return nil, err
 	}
-	return gguf.ParseGGUFFile(path, options...)
+	f, err := gguf.ParseGGUFFile(path, options...)
+	if err != nil {
+		return nil, err
+	}
+	return f, checkBlocks(f)
+}
+
+// maxBlocks is more than any network has layers; the largest have some hundred.
+const maxBlocks = 4096
+
+// checkBlocks refuses a header that names more blocks than there can be: the parser allocates memory for each, and counts them all, for
+// minutes where the number is one of 32 bits.
+func checkBlocks(f *gguf.GGUFFile) error {
+	for _, kv := range f.Header.MetadataKV {
+		if !strings.HasSuffix(kv.Key, ".block_count") {
+			continue
+		}
+		if n := gguf.ValueNumeric[uint64](kv); n > maxBlocks {
+			return fmt.Errorf("malformed: %s is %d, want at most %d", kv.Key, n, maxBlocks)
+		}
+	}
+	return nil
 }
 
 // malformed, deferred, makes an error of such a panic.

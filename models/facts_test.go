@@ -32,6 +32,11 @@ func TestReadBroken(t *testing.T) {
 	adapter.text("general.type", "adapter")
 	mistyped := tiny()
 	mistyped.number("general.name", 1)
+	deep := new(file) // which the parser would allocate 32 GB for
+	deep.text("general.architecture", "llama")
+	deep.number("llama.block_count", 4_000_000_000)
+	deep.number("llama.feed_forward_length", 8)
+	deep.tensor("output_norm.weight", tensorF32, 8, 1, 32)
 	unknown := new(file)
 	unknown.text("general.architecture", "llama")
 	unknown.tensor("blk.0.attn_q.weight", 9999, 32, 4, 80)
@@ -52,6 +57,7 @@ func TestReadBroken(t *testing.T) {
 		{"long string", edit(24, 1<<63), "exceeds"},
 		{"no tensors", new(file).bytes(), "no weights"},
 		{"mistyped metadata", mistyped.bytes(), "malformed"},
+		{"more layers than there can be", deep.bytes(), "llama.block_count is 4000000000, want at most 4096"},
 		{"unknown tensor type", unknown.bytes(), "currently unsupported"},
 		{"adapter", adapter.bytes(), `type "adapter"`},
 	} {

@@ -74,13 +74,7 @@ func (e *Estimator) Layers() int { return e.layers }
 func (e *Estimator) TrainContext() int { return int(e.file.Architecture().MaximumContextLength) }
 
 // ChatTemplate is the Jinja template of the file, "" without one.
-func (e *Estimator) ChatTemplate() string {
-	kv, ok := e.file.Header.MetadataKV.Get("tokenizer.chat_template")
-	if !ok || kv.ValueType != gguf.GGUFMetadataValueTypeString {
-		return ""
-	}
-	return kv.ValueString()
-}
+func (e *Estimator) ChatTemplate() string { return text(e.file, "tokenizer.chat_template") }
 
 // cacheTypes are the names of the ways to store the KV cache.
 var cacheTypes = map[string]gguf.GGMLType{"": gguf.GGMLTypeF16, "f16": gguf.GGMLTypeF16, "q8_0": gguf.GGMLTypeQ8_0, "q4_0": gguf.GGMLTypeQ4_0}
