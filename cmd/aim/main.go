@@ -82,6 +82,7 @@ the path of any other. Where the folder holds one model, no command needs to be 
   aim run --focus water=50% "Describe a summer day."
   echo "What is Go?" | aim run       # just the answer
   aim calibrate                      # what the levels of utility mean for a model
+  aim pull hf:OWNER/REPO:Q4_K_M      # fetch a model
   aim models                         # what there is to serve
   aim doctor                         # whether machine, build and model go together`,
 		SilenceErrors: true,
@@ -89,7 +90,7 @@ the path of any other. Where the folder holds one model, no command needs to be 
 	}
 	root.AddCommand(
 		newServe(), newRun(), newCalibrate(), newEval(),
-		newBench(), newOptimize(), newQuantize(), newDoctor(), newModels(), newVersion(),
+		newBench(), newOptimize(), newQuantize(), newDoctor(), newPull(), newModels(), newVersion(),
 	)
 	return root
 }

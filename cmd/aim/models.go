@@ -11,9 +11,10 @@ import (
 )
 
 func newModels() *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "models",
-		Short: "List the models in the models folder",
+		Short: "List the models in the models folder, show and delete them",
 		Long: `Lists the GGUF files in the models folder ($AIM_MODELS, else $XDG_DATA_HOME/aim/models, by default
 ~/.local/share/aim/models) with what their headers say, and what is wrong with those that cannot be used.`,
 		Args: cobra.NoArgs,
@@ -22,10 +23,14 @@ func newModels() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return listJSON(cmd.OutOrStdout(), dir)
+			}
 			return listModels(cmd.OutOrStdout(), dir)
 		},
 	}
-	cmd.AddCommand(newExportTokenizer())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.AddCommand(newShowModel(), newDeleteModels(), newExportTokenizer())
 	return cmd
 }
 
@@ -71,7 +76,7 @@ func listModels(w io.Writer, dir string) error {
 		return err
 	}
 	if len(paths) == 0 {
-		_, err := fmt.Fprintf(w, "no models in %s; `make model` fetches a small one\n", dir)
+		_, err := fmt.Fprintf(w, "no models in %s; `make model` fetches a small one, and `aim pull` any other\n", dir)
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
