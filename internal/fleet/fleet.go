@@ -15,6 +15,8 @@
 //     comes back would otherwise begin anew each time; it is given up only where another model needs its memory.
 //   - Models wait for memory in the order in which they were asked for. One that fits without putting out another may go before those
 //     that must wait for others to be released. Nobody waits forever: see [Options].Patience.
+//   - Steady use of one model does not keep another one out: after its turn ([Options].Turn) it takes no new users until the other one
+//     was loaded, and those wait in line.
 package fleet
 
 import (
@@ -22,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,6 +51,9 @@ type Options[T any] struct {
 	// Patience is how long a model waits for memory that others use before its callers get a [MemoryError]: 0 is [DefaultPatience], less
 	// than 0 is as long as its callers do.
 	Patience time.Duration
+	// Turn is how long a model waits before those whose memory it needs take no new users, so that they come to an end: 0 is
+	// [DefaultTurn], less than 0 is forever, so that it waits until they happen to be unused.
+	Turn time.Duration
 	// Load loads a model. It may run for several models at once. Where ctx ends, nobody needs the model any more: it should stop, and
 	// what it returns nevertheless is closed. progress takes the share that is done, from 0 to 1. A panic is an error.
 	Load func(ctx context.Context, name string, progress func(float64)) (T, error)
@@ -62,7 +68,8 @@ type Options[T any] struct {
 // The defaults of [Options].
 const (
 	DefaultKeepAlive = 10 * time.Minute
-	DefaultPatience  = 30 * time.Second
+	DefaultPatience  = time.Minute
+	DefaultTurn      = 10 * time.Second
 )
 
 // The pause after a failed load, which doubles with each further one.
@@ -81,6 +88,8 @@ type Fleet[T any] struct {
 	retired map[*model[T]]struct{}
 	// queue are the loads that wait for memory, the first come first.
 	queue []*flight[T]
+	// ahead is the load for which models yield; nil for none.
+	ahead *flight[T]
 	// used is the memory of models that are loading, loaded or unloading; live is how many those are.
 	used int64
 	live int
@@ -98,6 +107,8 @@ type model[T any] struct {
 	value    T
 	users    int
 	lastUsed time.Time
+	// yields says that it takes no new users although it is loaded, because another model waits for its memory.
+	yields bool
 	// idle ends its keep-alive; nil while it is in use.
 	idle *time.Timer
 	// flight is the load under way or waiting, unloaded is closed when unloading is done; nil otherwise.
@@ -117,8 +128,9 @@ type flight[T any] struct {
 	progress float64
 	ctx      context.Context
 	cancel   context.CancelFunc
-	// patience ends the wait for memory.
-	patience *time.Timer
+	// patience ends the wait for memory; due is set by turn.
+	patience, turn *time.Timer
+	due            bool
 	// dropped says that its result is to be closed.
 	dropped bool
 	// done is closed when it has ended, with err. Each waiter then is a user where err is nil.
@@ -137,6 +149,9 @@ func New[T any](specs []Spec, o Options[T]) (*Fleet[T], error) {
 	}
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
+	}
+	if o.Turn == 0 {
+		o.Turn = DefaultTurn
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -181,7 +196,7 @@ func (f *Fleet[T]) Acquire(ctx context.Context, name string) (value T, release f
 		if err != nil {
 			return value, nil, err
 		}
-		if m.phase == Loaded {
+		if m.phase == Loaded && !m.yields {
 			f.use(m, 1)
 			return m.value, f.releaser(m), nil
 		}
@@ -300,24 +315,17 @@ func (f *Fleet[T]) Update(specs []Spec) error {
 // retire takes a model out that can no longer be asked for.
 func (f *Fleet[T]) retire(m *model[T]) {
 	m.retired = true
-	switch m.phase {
-	case Waiting:
-		f.dequeue(m.flight)
-		f.finish(m.flight, errAgain)
+	if l := m.flight; l != nil && slices.Contains(f.queue, l) {
+		f.dequeue(l)
+		f.finish(l, errAgain)
+	}
+	switch {
+	case m.phase == Unloaded || m.phase == Failed:
 		return
-	case Loading:
+	case m.phase == Loading:
 		f.drop(m.flight)
-	case Loaded:
-		if m.users == 0 {
-			f.unload(m, "no longer configured")
-		}
-	case Unloading:
-		if m.flight != nil { // who waits for it to be loaded again
-			f.dequeue(m.flight)
-			f.finish(m.flight, errAgain)
-		}
-	case Unloaded, Failed:
-		return
+	case m.phase == Loaded && m.users == 0:
+		f.unload(m, "no longer configured")
 	}
 	f.retired[m] = struct{}{}
 }

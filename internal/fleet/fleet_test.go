@@ -334,6 +334,75 @@ func TestWhoLeaves(t *testing.T) {
 	})
 }
 
+// TestSteadyUseKeepsNobodyOut holds that a model which is always in use makes room for another one after its turn, and gets its turn again.
+func TestSteadyUseKeepsNobodyOut(t *testing.T) {
+	with(t, Options[*thing]{Memory: 4, Patience: time.Hour}, func(t *testing.T, f *Fleet[*thing], g *garage) {
+		g.took["a"], g.took["b"] = time.Second, time.Second
+		end := make(chan struct{})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		got := map[string]int{}
+		for i, name := range []string{"a", "a", "a", "b", "b"} {
+			wg.Go(func() { // three, of whom there is always one with a
+				time.Sleep(time.Duration(i) * time.Second)
+				for {
+					select {
+					case <-end:
+						return
+					default:
+					}
+					release := acquire(t, f, name)
+					mu.Lock()
+					got[name]++
+					mu.Unlock()
+					time.Sleep(2 * time.Second)
+					release()
+				}
+			})
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if s := state(t, f, "a"); s.Yielding || state(t, f, "b").Phase != Waiting {
+			t.Errorf("before the turn is over: %+v", s)
+		}
+		time.Sleep(4 * time.Minute)
+		close(end)
+		wg.Wait()
+		loadsA, _ := g.counts("a")
+		loadsB, _ := g.counts("b")
+		if loadsA < 8 || loadsB < 8 || got["a"] < 100 || got["b"] < 60 {
+			t.Errorf("a was loaded %d times and used %d times, b %d and %d", loadsA, got["a"], loadsB, got["b"])
+		}
+	})
+}
+
+// TestYieldingEnds holds that a model takes users again when nobody waits for its memory any more.
+func TestYieldingEnds(t *testing.T) {
+	with(t, Options[*thing]{Memory: 4}, func(t *testing.T, f *Fleet[*thing], g *garage) {
+		release := acquire(t, f, "a")
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		left := make(chan error, 1) // so that who waits can always end
+		go func() { _, _, err := f.Acquire(ctx, "b"); left <- err }()
+		time.Sleep(15 * time.Second)
+		if s := state(t, f, "a"); !s.Yielding || s.Phase != Loaded {
+			t.Errorf("%+v", s)
+		}
+		begun := time.Now()
+		acquire(t, f, "a")() // waits until b's caller has left
+		if err := <-left; !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 5*time.Second {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		if s := state(t, f, "a"); s.Yielding || s.Users != 1 {
+			t.Errorf("%+v", s)
+		}
+		release()
+		if loads, _ := g.counts("a"); loads != 1 {
+			t.Errorf("%d loads", loads)
+		}
+	})
+}
+
 func TestUnload(t *testing.T) {
 	with(t, Options[*thing]{}, func(t *testing.T, f *Fleet[*thing], g *garage) {
 		release := acquire(t, f, "a")

@@ -30,21 +30,39 @@ func (f *Fleet[T]) join(m *model[T]) (*flight[T], error) {
 	l := &flight[T]{model: m, waiters: 1, done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	m.flight = l
-	if m.phase != Unloading {
+	if m.phase == Unloaded || m.phase == Failed {
 		m.phase = Waiting
 	}
 	f.queue = append(f.queue, l)
 	f.admit()
-	if !l.ended && m.phase != Loading && f.o.Patience > 0 {
-		l.patience = time.AfterFunc(f.o.Patience, func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if !l.ended && slices.Contains(f.queue, l) {
-				f.refuse(l)
-			}
-		})
+	if slices.Contains(f.queue, l) {
+		l.patience = f.after(l, f.o.Patience, func() { f.refuse(l) })
+		l.turn = f.after(l, f.o.Turn, func() { l.due = true; f.admit() })
 	}
 	return l, nil
+}
+
+// after calls do, with the lock, if a load still waits for memory then. It returns nil where d is forever.
+func (f *Fleet[T]) after(l *flight[T], d time.Duration, do func()) *time.Timer {
+	if d < 0 {
+		return nil
+	}
+	return time.AfterFunc(d, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if slices.Contains(f.queue, l) {
+			do()
+		}
+	})
+}
+
+// stop ends the timers of a load that no longer waits.
+func (l *flight[T]) stop() {
+	for _, t := range []*time.Timer{l.patience, l.turn} {
+		if t != nil {
+			t.Stop()
+		}
+	}
 }
 
 // leave is for a caller whose context ended while it waited.
@@ -76,23 +94,76 @@ func (f *Fleet[T]) dequeue(l *flight[T]) {
 	f.queue = slices.DeleteFunc(f.queue, func(x *flight[T]) bool { return x == l })
 }
 
-// admit begins the loads for which there is memory, and puts out models for the first for which there is none.
+// admit does what can be done for those who wait: after each change of what is loaded, used or asked for.
 func (f *Fleet[T]) admit() {
-	first := true
+	first := f.serve()
+	over := f.ahead != nil && f.ahead != first
+	if over {
+		for m := range f.all() {
+			m.yields = false
+		}
+	}
+	f.ahead = nil
+	if first != nil && first.due {
+		f.ahead = first
+		f.yield(first.model.spec.Size)
+	}
+	if over {
+		f.serve() // who waited for models that yield no longer
+	}
+}
+
+// serve begins the loads for which there is memory, and puts out models for the first for which there is none. It returns that one where
+// no memory becomes free for it before others are released.
+func (f *Fleet[T]) serve() (first *flight[T]) {
 	for _, l := range slices.Clone(f.queue) {
 		m := l.model
 		switch {
-		case m.phase == Unloading:
-			// Its turn comes when it is closed.
+		case m.phase == Unloading || m.phase == Loaded && m.yields:
+			// Its turn comes when it is closed, or yields no longer.
+		case m.phase == Loaded:
+			f.dequeue(l)
+			f.use(m, l.waiters)
+			f.finish(l, nil)
 		case f.free() >= m.spec.Size:
 			f.dequeue(l)
 			f.begin(l)
-		case first:
+		case first == nil:
 			if f.reclaim(m.spec.Size) {
-				return // what becomes free is for this one
+				return nil // what becomes free is for this one
 			}
-			first = false
+			first = l
 		}
+	}
+	return first
+}
+
+// yield sees to it that so many bytes become free when those who use models now are done. It does nothing where that would not be enough.
+func (f *Fleet[T]) yield(want int64) {
+	soon := f.free()
+	var used []*model[T]
+	for m := range f.all() {
+		switch {
+		case m.phase == Loaded && m.users > 0 && !m.retired && !m.yields:
+			used = append(used, m)
+		case m.phase != Loading || m.flight.waiters == 0 || m.flight.dropped:
+			soon += m.held
+		}
+	}
+	most := soon
+	for _, m := range used {
+		most += m.held
+	}
+	if most < want {
+		return
+	}
+	slices.SortStableFunc(used, func(a, b *model[T]) int { return a.lastUsed.Compare(b.lastUsed) })
+	for _, m := range used {
+		if soon >= want {
+			return
+		}
+		soon += m.held
+		m.yields = true
 	}
 }
 
@@ -157,9 +228,7 @@ func (f *Fleet[T]) begin(l *flight[T]) {
 	m.phase, m.held = Loading, m.spec.Size
 	f.used += m.held
 	f.live++
-	if l.patience != nil {
-		l.patience.Stop()
-	}
+	l.stop()
 	go f.load(l, m.spec.Name)
 }
 
@@ -232,9 +301,7 @@ func pauseAfter(n int) time.Duration {
 
 // finish ends a load and tells all who wait for it.
 func (f *Fleet[T]) finish(l *flight[T], err error) {
-	if l.patience != nil {
-		l.patience.Stop()
-	}
+	l.stop()
 	l.cancel()
 	l.ended, l.err = true, err
 	close(l.done)
@@ -316,7 +383,7 @@ func (f *Fleet[T]) unload(m *model[T], why string) {
 		m.idle.Stop()
 		m.idle = nil
 	}
-	m.phase = Unloading
+	m.phase, m.yields = Unloading, false
 	m.unloaded = make(chan struct{})
 	value := m.value
 	var none T

@@ -46,6 +46,8 @@ type State struct {
 	// Err is why the last load failed, and RetryAt when the next may begin.
 	Err     string    `json:"error,omitempty"`
 	RetryAt time.Time `json:"retry_at,omitzero"`
+	// Yielding says that it takes no new users, because another model waits for its memory.
+	Yielding bool `json:"yielding,omitempty"`
 	// Retired says that it can no longer be asked for, and is closed when nobody uses it any more.
 	Retired bool `json:"retired,omitempty"`
 }
@@ -57,7 +59,8 @@ func (f *Fleet[T]) States() []State {
 	var states []State
 	for m := range f.all() {
 		s := State{
-			Name: m.spec.Name, Phase: m.phase, Users: m.users, LastUsed: m.lastUsed, Bytes: m.spec.Size, Retired: m.retired,
+			Name: m.spec.Name, Phase: m.phase, Users: m.users, LastUsed: m.lastUsed, Bytes: m.spec.Size,
+			Yielding: m.yields, Retired: m.retired,
 		}
 		if m.held > 0 {
 			s.Bytes = m.held

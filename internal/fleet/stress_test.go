@@ -119,7 +119,7 @@ func TestStress(t *testing.T) {
 	before := runtime.NumGoroutine()
 	y := &yard{t: t, budget: 9}
 	f, err := New(list(), Options[*loaded]{
-		Memory: y.budget, Patience: 5 * time.Millisecond, KeepAlive: time.Millisecond, Load: y.load, Close: y.close,
+		Memory: y.budget, Patience: 8 * time.Millisecond, Turn: 2 * time.Millisecond, KeepAlive: time.Millisecond, Load: y.load, Close: y.close,
 	})
 	if err != nil {
 		t.Fatal(err)
