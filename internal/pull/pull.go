@@ -274,8 +274,11 @@ func (o *Options) fetch(ctx context.Context, part *part, path string) (already b
 // there looks for a file that has the name already: it must be the same, or may be replaced.
 func (o *Options) there(ctx context.Context, d *download) (bool, error) {
 	info, err := os.Stat(d.path)
-	if err != nil || o.Replace {
-		return false, nil //nolint:nilerr // what is wrong with the folder shows when it is written
+	if errors.Is(err, fs.ErrNotExist) || o.Replace {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	want := o.SHA256
 	size := d.part.size
