@@ -82,7 +82,7 @@ func runPull(cmd *cobra.Command, source string, o pull.Options, quiet bool) erro
 	r, err := pull.Pull(ctx, source, o)
 	end()
 	if err != nil {
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		if remote := strings.Contains(source, ":"); remote && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return errors.New("stopped; the same command goes on with what there is")
 		}
 		return err

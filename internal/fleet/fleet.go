@@ -232,6 +232,18 @@ func (f *Fleet[T]) wait(ctx context.Context, l *flight[T]) error {
 	return l.err
 }
 
+// Peek is Acquire for a model that is loaded and takes users; ok is false otherwise. It neither loads nor waits.
+func (f *Fleet[T]) Peek(name string) (value T, release func(), ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m, err := f.find(name)
+	if err != nil || m.phase != Loaded || m.yields {
+		return value, nil, false
+	}
+	f.use(m, 1)
+	return m.value, f.releaser(m), true
+}
+
 // Preload loads a model before anybody asks for it. It fails as Acquire does.
 func (f *Fleet[T]) Preload(ctx context.Context, name string) error {
 	_, release, err := f.Acquire(ctx, name)

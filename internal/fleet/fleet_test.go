@@ -403,6 +403,22 @@ func TestYieldingEnds(t *testing.T) {
 	})
 }
 
+func TestPeek(t *testing.T) {
+	with(t, Options[*thing]{}, func(t *testing.T, f *Fleet[*thing], g *garage) {
+		for _, name := range []string{"a", "z"} {
+			if _, _, ok := f.Peek(name); ok {
+				t.Errorf("%s is there", name)
+			}
+		}
+		acquire(t, f, "a")()
+		v, release, ok := f.Peek("a")
+		if !ok || v.name != "a" || state(t, f, "a").Users != 1 {
+			t.Errorf("%+v, %v", v, ok)
+		}
+		release()
+	})
+}
+
 func TestUnload(t *testing.T) {
 	with(t, Options[*thing]{}, func(t *testing.T, f *Fleet[*thing], g *garage) {
 		release := acquire(t, f, "a")

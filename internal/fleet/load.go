@@ -244,13 +244,26 @@ func (f *Fleet[T]) load(l *flight[T], name string) {
 	f.o.Log.Info("loading a model", "model", name)
 	value, err := f.try(l, name)
 	took := f.o.Now().Sub(begun)
-
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	pause := f.land(l, value, err)
+	dropped := l.dropped
+	f.mu.Unlock()
+	// A log may be slow, so it is told without the lock.
+	switch {
+	case dropped:
+		f.o.Log.Info("the load of a model was given up", "model", name, "after", took)
+	case err != nil:
+		f.o.Log.Error("a model cannot be loaded", "model", name, "error", err, "retry_after", pause)
+	default:
+		f.o.Log.Info("model loaded", "model", name, "took", took)
+	}
+}
+
+// land ends a load with what it returned, and tells the pause after a failure.
+func (f *Fleet[T]) land(l *flight[T], value T, err error) (pause time.Duration) {
 	m := l.model
 	switch {
 	case err == nil && !l.dropped:
-		f.o.Log.Info("model loaded", "model", name, "took", took)
 		m.value, m.phase, m.failure, m.failures = value, Loaded, nil, 0
 		m.lastUsed = f.o.Now()
 		f.use(m, l.waiters)
@@ -268,13 +281,13 @@ func (f *Fleet[T]) load(l *flight[T], name string) {
 	default:
 		m.failure = err
 		m.failures++
-		pause := pauseAfter(m.failures)
+		pause = pauseAfter(m.failures)
 		m.retryAt = f.o.Now().Add(pause)
-		f.o.Log.Error("a model cannot be loaded", "model", name, "error", err, "retry_after", pause, "failures", m.failures)
 		f.gone(m, Failed)
-		f.finish(l, &LoadError{Name: name, Err: err, RetryAfter: pause})
+		f.finish(l, &LoadError{Name: m.spec.Name, Err: err, RetryAfter: pause})
 		f.admit()
 	}
+	return pause
 }
 
 // try calls Load. It wants no lock.

@@ -208,6 +208,9 @@ func (d *download) begin(resp *http.Response, said *linked) error {
 	if got.SHA256 == "" {
 		got.SHA256 = d.part.sha256
 	}
+	if d.o.SHA256 != "" && got.SHA256 != "" && got.SHA256 != d.o.SHA256 {
+		return &fatalError{&ChecksumError{File: d.part.file, Want: d.o.SHA256, Got: got.SHA256}}
+	}
 	if promised > 0 && got.Size > 0 && promised != got.Size {
 		return &fatalError{fmt.Errorf("the hub says that the file has %d bytes, the server that sends it says %d", promised, got.Size)}
 	}

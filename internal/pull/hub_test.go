@@ -2,6 +2,7 @@ package pull
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -46,6 +47,13 @@ func TestHub(t *testing.T) {
 	}
 	o, _ := quick(t)
 	o.Endpoint = s.URL
+	o.SHA256 = strings.Repeat("0", 64)
+	before := len(store.ranges())
+	var wrong *ChecksumError
+	if _, err := Pull(t.Context(), "hf:o/r/tiny-Q8_0.gguf", o); !errors.As(err, &wrong) || wrong.Got != sum(model(t, 2)) || len(store.ranges()) != before+1 {
+		t.Errorf("a checksum that the hub denies: %v", err)
+	}
+	o.SHA256 = ""
 	for from, want := range map[string]string{
 		"hf:o/r:Q2_K":             `no model there is quantized as "Q2_K"; there are tiny-Q4_K_M, tiny-Q8_0`,
 		"hf:o/r/gone.gguf":        "aim pull hf:owner/repo lists",

@@ -42,8 +42,8 @@ type Options struct {
 	Replace bool
 	// Client asks; its timeouts are for single connections. Redirects are followed in our own way.
 	Client *http.Client
-	// Progress is told how many bytes of a file there are, and how many there will be, 0 where nobody knows; Report what a person
-	// should know meanwhile. Both are called by Pull alone.
+	// Progress is told how many bytes of a file there are, and how many there will be, 0 where nobody knows, and then, with "checking "
+	// before its name, how many were compared; Report what a person should know meanwhile. Pull calls both, one at a time.
 	Progress func(file string, done, total int64)
 	Report   func(text string)
 	// Stall is how long a server may send nothing, by default 30 s; Pause the time before the second try, which doubles with each
@@ -337,7 +337,11 @@ func (o *Options) verify(ctx context.Context, f *os.File, name, also string) err
 	if o.SHA256 == "" && also == "" {
 		return nil
 	}
-	got, err := hash(ctx, f)
+	size := int64(0)
+	if info, err := f.Stat(); err == nil {
+		size = info.Size()
+	}
+	got, err := hash(ctx, f, func(done int64) { o.Progress("checking "+name, done, size) })
 	if err != nil {
 		return err
 	}
@@ -349,16 +353,27 @@ func (o *Options) verify(ctx context.Context, f *os.File, name, also string) err
 	return nil
 }
 
-// hash is the SHA-256 of a file, in hexadecimal.
-func hash(ctx context.Context, f *os.File) (string, error) {
+// hash is the SHA-256 of a file, in hexadecimal; progress is told how many bytes were read.
+func hash(ctx context.Context, f *os.File, progress func(done int64)) (string, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, &bounded{ctx, f}); err != nil {
-		return "", err
+	buf := make([]byte, 1<<20)
+	for done := int64(0); ; progress(done) {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		n, err := f.Read(buf)
+		_, _ = h.Write(buf[:n]) // a hash takes everything
+		done += int64(n)
+		if errors.Is(err, io.EOF) {
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", err
+		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // Hash is the SHA-256 of a file, in hexadecimal.
@@ -368,20 +383,7 @@ func Hash(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	return hash(ctx, f)
-}
-
-// bounded is a reader that ends with a context.
-type bounded struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return b.Reader.Read(p)
+	return hash(ctx, f, func(int64) {})
 }
 
 // check reads the headers of files under way, together under the names that they are to have.

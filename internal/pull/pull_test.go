@@ -52,10 +52,14 @@ func TestURL(t *testing.T) {
 	o, _ := quick(t)
 	last, lastTotal := int64(0), int64(0)
 	o.Progress = func(file string, done, total int64) {
-		if file != "m.gguf" || done < last {
-			t.Errorf("progress of %s: %d", file, done)
+		if file == "m.gguf" {
+			if done < last {
+				t.Errorf("progress from %d to %d", last, done)
+			}
+			last, lastTotal = done, total
+		} else if file != "checking m.gguf" || total != int64(len(content)) {
+			t.Errorf("progress of %s, of %d", file, total)
 		}
-		last, lastTotal = done, total
 	}
 	o.SHA256 = strings.ToUpper(sum(content))
 	r, err := Pull(t.Context(), s.URL+"/a/m.gguf?x=1", o)
@@ -521,6 +525,41 @@ func TestNames(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	holds(t, o.Dir, nil)
+}
+
+// FuzzSource holds that no source and no name leads out of the models folder, or to a hidden file there.
+func FuzzSource(f *testing.F) {
+	for _, s := range []string{
+		"https://h/a/m.gguf", "http://h/%2e%2e%2fm.gguf", "hf:o/r/a/../m.gguf", "hf:o/r/a-00001-of-00002.gguf", "hf:o/r/.gguf", "https://h/..gguf", "hf:o/r:Q4",
+	} {
+		f.Add(s, "")
+		f.Add(s, "../x")
+	}
+	f.Fuzz(func(t *testing.T, source, name string) {
+		o := Options{Name: name, Endpoint: "http://127.0.0.1:1"}
+		o.defaults()
+		if _, ok := strings.CutPrefix(source, "hf:"); !ok && !strings.Contains(source, "://") || strings.Contains(source[3:], ":") && ok {
+			return // a file here, or a list to be asked for
+		}
+		p, err := o.plan(t.Context(), source)
+		if err != nil {
+			return
+		}
+		names, err := p.fileNames(name)
+		if err != nil {
+			return
+		}
+		for _, n := range names {
+			if n != filepath.Base(n) || !filepath.IsLocal(n) || strings.HasPrefix(n, ".") || models.Name(n) == n || models.Name(n) != models.Name(names[0]) {
+				t.Errorf("%q as %q becomes %q", source, name, n)
+			}
+		}
+		for _, part := range p.parts {
+			if strings.HasPrefix(source, "hf:") && !strings.HasPrefix(part.url, o.Endpoint+"/") {
+				t.Errorf("%q leads to %s", source, part.url)
+			}
+		}
+	})
 }
 
 func TestLocal(t *testing.T) {
