@@ -7,7 +7,7 @@ const Version = 1
 
 // Config is a whole configuration. The comments of its fields are the descriptions in the schema and in `aim config print`. The tags say:
 // default, what an absent setting is; check, its domain ("0..64", "above 0", a|b for words, see domain); flag, the flag of `aim serve`
-// that overrides it; apply:"now", that a reload changes it without a restart; secret, that it is never shown.
+// that overrides it; apply:"now", that a reload changes it without a restart; path, that a relative path starts at the file.
 type Config struct {
 	// Form of the file. This program reads 1; `aim config upgrade` rewrites older files.
 	Version int `yaml:"version"`
@@ -16,9 +16,9 @@ type Config struct {
 	// Where API keys, usage and limits are kept.
 	Accounts Accounts `yaml:"accounts"`
 	// Folder of the owner's secret and of calibrations. Empty for $XDG_STATE_HOME/aim or ~/.local/state/aim.
-	StateDir string `yaml:"state_dir" flag:"state-dir"`
+	StateDir string `yaml:"state_dir" flag:"state-dir" path:"file"`
 	// File with the owner's secret of 32 bytes or more, for replicas that must agree. Empty for one in the state folder, made at first start.
-	SecretFile string `yaml:"secret_file"`
+	SecretFile string `yaml:"secret_file" path:"file"`
 	// Memory for the base models that are loaded at once; the one unused longest leaves for another. 0 for no limit.
 	Memory Size `yaml:"memory" apply:"now"`
 	// Base models: the files that are loaded, by a name of your own.
@@ -81,9 +81,9 @@ type Log struct {
 // TLS names a certificate.
 type TLS struct {
 	// PEM file with the certificate and its chain.
-	Certificate string `yaml:"certificate" apply:"now"`
+	Certificate string `yaml:"certificate" apply:"now" path:"file"`
 	// PEM file with its private key.
-	Key string `yaml:"key" apply:"now"`
+	Key string `yaml:"key" apply:"now" path:"file"`
 }
 
 // CORS says which pages may call the API from a browser.
@@ -95,13 +95,13 @@ type CORS struct {
 // Accounts is where API keys, usage and limits are kept.
 type Accounts struct {
 	// Path of an SQLite file, or a postgres:// URL. Empty for accounts.db in the state folder.
-	Database string `yaml:"database" secret:"dsn"`
+	Database DSN `yaml:"database" path:"dsn"`
 	// File that holds the value of database, so that its password stands nowhere else.
-	DatabaseFile string `yaml:"database_file"`
+	DatabaseFile string `yaml:"database_file" path:"file"`
 	// redis:// or rediss:// URL of Redis or Valkey, which replicas share limits through. Empty where there is one replica.
-	Redis string `yaml:"redis" secret:"dsn" check:"redis"`
+	Redis DSN `yaml:"redis" check:"redis"`
 	// File that holds the value of redis.
-	RedisFile string `yaml:"redis_file"`
+	RedisFile string `yaml:"redis_file" path:"file"`
 	// Whether requests need a key. auto: as soon as there is one; until then the server takes only a loopback address.
 	RequireKeys string `yaml:"require_keys" default:"auto" check:"auto|always|never"`
 	// Whether keys share the prefixes of prompts. That saves time, and lets one key find out by cached_tokens or by time what another asked.
@@ -111,7 +111,7 @@ type Accounts struct {
 // Model is a base model: a file that is loaded, and how it is computed.
 type Model struct {
 	// Name in the models folder, or path of a GGUF file.
-	File string `yaml:"file" flag:"model" check:"required"`
+	File string `yaml:"file" flag:"model" check:"required" path:"model"`
 	// Whether the base model itself is offered, unmodulated. auto: where no virtual model is made of it.
 	Listed Toggle `yaml:"listed" default:"auto" apply:"now"`
 	// When it is loaded: at the start, or with the first request.
@@ -125,7 +125,7 @@ type Model struct {
 	// Requests that may wait for a slot; beyond it they are refused with status 429.
 	Queue int `yaml:"queue" default:"64" check:"0..65536" flag:"queue"`
 	// File with a Jinja chat template, instead of the model's own.
-	ChatTemplate string `yaml:"chat_template" flag:"chat-template"`
+	ChatTemplate string `yaml:"chat_template" flag:"chat-template" path:"file"`
 	// Whether the file that `aim optimize` kept is loaded in place of the model's own; auto looks for it once.
 	Optimize string `yaml:"optimize" default:"off" check:"off|auto" flag:"optimize"`
 	// Adapters that act on the base model and on all that is made of it.
@@ -157,7 +157,7 @@ type Adapters struct {
 // AdapterFile is an adapter.
 type AdapterFile struct {
 	// Path of the GGUF file.
-	File string `yaml:"file" check:"required"`
+	File string `yaml:"file" check:"required" path:"file"`
 	// Its weight.
 	Scale float64 `yaml:"scale" default:"1" check:"-100..100"`
 }
@@ -193,7 +193,7 @@ type Cache struct {
 	// Memory for prefixes that had to leave the KV cache; auto is half of what that cache takes. The flag is in MiB.
 	RAM AutoSize `yaml:"ram" default:"auto" flag:"cache-ram"`
 	// File that keeps the prefixes over a restart. Empty for none.
-	File string `yaml:"file" flag:"cache-file"`
+	File string `yaml:"file" flag:"cache-file" path:"file"`
 	// Keep all conversations in one KV cache, to share prefixes without a copy.
 	Unified bool `yaml:"unified" default:"false" flag:"unified-kv"`
 	// Format of the keys in the KV cache.
@@ -219,7 +219,7 @@ type Speculate struct {
 	// Whether to guess what an answer repeats of its prompt or of itself, where that makes it faster.
 	Mode string `yaml:"mode" default:"auto" check:"auto|off" flag:"speculate"`
 	// Path or name of a smaller model of the same vocabulary that guesses where nothing is repeated. Empty for none.
-	DraftModel string `yaml:"draft_model" flag:"draft-model"`
+	DraftModel string `yaml:"draft_model" flag:"draft-model" path:"model"`
 	// Most tokens to guess ahead.
 	DraftMax int `yaml:"draft_max" default:"32" check:"1..64" flag:"draft-max"`
 }
