@@ -191,7 +191,7 @@ virtual_models:
 		`aim.yaml:20:19: models.smollm2.gpu.layers: want auto, all, or a whole number from 0 to 32767, not "some"`,
 		`aim.yaml:21:23: models.smollm2.compute.ubatch: 1024 is more than batch: 512`,
 		`aim.yaml:22:3: models.bare.file: is missing`,
-		`aim.yaml:23:3: models.two words: the name "two words" has ' '; want letters, digits and -_.:@+`,
+		`aim.yaml:23:3: models.two words: the name "two words" has ' '; want letters, digits and -_.:@+/`,
 		`aim.yaml:26:11: virtual_models.lite.base: there is no base model "smolm2"; did you mean smollm2?`,
 		`aim.yaml:27:34: virtual_models.lite.utility.sigma: stands beside level, and both set the same; remove one of them`,
 		`aim.yaml:28:5: virtual_models.lite.level: there is no such setting; it belongs to server.log.level or virtual_models.NAME.utility.level`,

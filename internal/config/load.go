@@ -195,10 +195,10 @@ func (c *Config) rebase(dir string) {
 				continue
 			}
 		case "model": // a name without a folder is one in the models folder
-			if strings.Contains(text, ":") || !strings.ContainsRune(text, filepath.Separator) {
+			if !isPath(text) {
 				continue
 			}
-		case "file":
+		case "file", "new":
 		default:
 			continue
 		}
@@ -206,4 +206,30 @@ func (c *Config) rebase(dir string) {
 			x.v.SetString(filepath.Join(dir, text))
 		}
 	}
+}
+
+// Missing refuses what names a file that is not there, or cannot be read. Names of models are not looked up.
+func (c *Config) Missing() error {
+	var errs Errors
+	for _, x := range c.values() {
+		kind, text := x.field.Tag.Get("path"), text(x.v)
+		if text == "" || kind != "file" && (kind != "model" || !isPath(text)) {
+			continue
+		}
+		f, err := os.Open(text)
+		if err != nil {
+			errs = append(errs, c.fault(x.path, err.Error(), ""))
+			continue
+		}
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			errs = append(errs, c.fault(x.path, text+" is a folder", "name a file in it"))
+		}
+		_ = f.Close()
+	}
+	return errs.sorted().err()
+}
+
+// isPath says that what names a model is a path, and not a name in the models folder nor in a repository.
+func isPath(text string) bool {
+	return strings.ContainsRune(text, filepath.Separator) && !strings.Contains(text, ":")
 }

@@ -290,10 +290,10 @@ func badName(name string) string {
 		return "want a name of 1 to 128 characters"
 	}
 	for _, c := range name {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.:@+", c) {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.:@+/", c) {
 			continue
 		}
-		return fmt.Sprintf("the name %q has %q; want letters, digits and -_.:@+", name, c)
+		return fmt.Sprintf("the name %q has %q; want letters, digits and -_.:@+/", name, c)
 	}
 	return ""
 }

@@ -43,7 +43,7 @@ type schema struct {
 const (
 	durationPattern = `^[-+]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`
 	sizePattern     = `^[0-9]+(\.[0-9]+)?\s*([KMGT]iB|B)?$`
-	namePattern     = `^[A-Za-z0-9_.:@+-]{1,128}$`
+	namePattern     = `^[A-Za-z0-9_.:@+/-]{1,128}$`
 )
 
 // groupSchema is the schema of a group of settings.

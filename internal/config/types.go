@@ -7,7 +7,8 @@ const Version = 1
 
 // Config is a whole configuration. The comments of its fields are the descriptions in the schema and in `aim config print`. The tags say:
 // default, what an absent setting is; check, its domain ("0..64", "above 0", a|b for words, see domain); flag, the flag of `aim serve`
-// that overrides it; apply:"now", that a reload changes it without a restart; path, that a relative path starts at the file.
+// that overrides it; apply:"now", that a reload changes it without a restart; path, that a relative path begins at the
+// file's folder (model and dsn: where it is a path; new: that it may not exist).
 type Config struct {
 	// Form of the file. This program reads 1; `aim config upgrade` rewrites older files.
 	Version int `yaml:"version"`
@@ -16,7 +17,7 @@ type Config struct {
 	// Where API keys, usage and limits are kept.
 	Accounts Accounts `yaml:"accounts"`
 	// Folder of the owner's secret and of calibrations. Empty for $XDG_STATE_HOME/aim or ~/.local/state/aim.
-	StateDir string `yaml:"state_dir" flag:"state-dir" path:"file"`
+	StateDir string `yaml:"state_dir" flag:"state-dir" path:"new"`
 	// File with the owner's secret of 32 bytes or more, for replicas that must agree. Empty for one in the state folder, made at first start.
 	SecretFile string `yaml:"secret_file" path:"file"`
 	// Memory for the base models that are loaded at once; the one unused longest leaves for another. 0 for no limit.
@@ -193,7 +194,7 @@ type Cache struct {
 	// Memory for prefixes that had to leave the KV cache; auto is half of what that cache takes. The flag is in MiB.
 	RAM AutoSize `yaml:"ram" default:"auto" flag:"cache-ram"`
 	// File that keeps the prefixes over a restart. Empty for none.
-	File string `yaml:"file" flag:"cache-file" path:"file"`
+	File string `yaml:"file" flag:"cache-file" path:"new"`
 	// Keep all conversations in one KV cache, to share prefixes without a copy.
 	Unified bool `yaml:"unified" default:"false" flag:"unified-kv"`
 	// Format of the keys in the KV cache.
