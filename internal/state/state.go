@@ -15,6 +15,10 @@ import (
 // SecretSize is the size of a secret that Aim makes, and the least it accepts, in bytes.
 const SecretSize = 32
 
+// handed is the mode of a secret that systemd (LoadCredential) or Kubernetes (a secret with fsGroup) hands to a program: the group is one
+// that it was put into for that, or the bits are those of an access list.
+const handed = 0o440
+
 // maxSecretSize bounds what is read when the path leads to something else by mistake.
 const maxSecretSize = 4096
 
@@ -64,7 +68,7 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	// Windows has no such permissions.
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && mode != handed && runtime.GOOS != "windows" {
 		return nil, fmt.Errorf("the secret %s is open to other users (mode %04o): run chmod 600 on it, "+
 			"and delete it to get a new one if they may have read it", path, mode)
 	}

@@ -99,6 +99,12 @@ func TestSecretFileOfTheEnvironment(t *testing.T) {
 	if err != nil || len(secret) != 64 {
 		t.Errorf("got %d bytes, %v", len(secret), err)
 	}
+	if err := os.Chmod(path, 0o440); err != nil { // as systemd and Kubernetes hand it over
+		t.Fatal(err)
+	}
+	if _, err := Secret(dir); err != nil {
+		t.Error(err)
+	}
 	if got := names(t, dir); len(got) != 0 {
 		t.Errorf("the state folder holds %q", got)
 	}
