@@ -160,6 +160,10 @@ lm-eval: build model $(evaluator)/ready ## run lm-evaluation-harness against our
 	$(evaluator)/bin/python tests/lm-eval/run.py $(LM_EVAL)
 	@[ ! -d bin/lm-eval ] || { $(cgo) AIM_LM_EVAL=$(CURDIR)/bin/lm-eval go test -v -timeout 60m -run TestHarnessScores ./llama/cpp; }
 
+.PHONY: deploy-check
+deploy-check: ## check the Dockerfile, Compose, Kubernetes, systemd and Prometheus files in deploy/, as far as their tools are at hand
+	@scripts/deploy-check
+
 .PHONY: deps
 deps: ## check for compilers and headers, and install what is missing
 	@scripts/deps

@@ -75,3 +75,31 @@ func TestLoadReads(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReference holds the table of docs/configuration.md to the types, and the example in it to the parser.
+func TestReference(t *testing.T) {
+	path := filepath.Join("..", "..", "docs", "configuration.md")
+	kept, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "-update -->\n", "<!-- the end"
+	head, rest, _ := strings.Cut(string(kept), begin)
+	_, tail, ok := strings.Cut(rest, end)
+	if !ok {
+		t.Fatal("the table has no end")
+	}
+	want := head + begin + Reference() + end + tail
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(kept) {
+		t.Error("docs/configuration.md is not of today: run go test ./internal/config -run TestReference -update")
+	}
+	_, example, _ := strings.Cut(head, "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	if c := parsed(t, example); len(c.VirtualModels) != 2 {
+		t.Errorf("the example is read as %+v", c)
+	}
+}
