@@ -133,7 +133,7 @@ func TestSettings(t *testing.T) {
 func TestErrors(t *testing.T) {
 	file := `version: 1
 server:
-  adress: 127.0.0.1:80
+  addrss: 127.0.0.1:80
   keep_alive: 15
   max_body: lots
   log: {level: infos, prompts: "no"}
@@ -175,7 +175,7 @@ virtual_models:
 		t.Fatal(err)
 	}
 	want := []string{
-		`aim.yaml:3:3: server.adress: there is no such setting; did you mean address?`,
+		`aim.yaml:3:3: server.addrss: there is no such setting; did you mean address?`,
 		`aim.yaml:4:15: server.keep_alive: want a duration such as 500ms, 30s or 10m, not "15"`,
 		`aim.yaml:5:13: server.max_body: want a size such as 64KiB, 4MiB or 8GiB, not "lots"`,
 		`aim.yaml:6:16: server.log.level: "infos" is none of debug, info, warn, error; did you mean info?`,
@@ -320,7 +320,7 @@ virtual_models:
 // TestPrecedence has a flag over the environment over the file over the default.
 func TestPrecedence(t *testing.T) {
 	o := all
-	o.Environ = []string{"AIM_SERVER_ADDRESS=:2", "AIM_SERVER_DRAIN_TIMEOUT=2s", "AIM_SERVER_CORS_ORIGINS=https://a.example, https://b.example", "AIM_SERVER_ADRESS=:9", "AIM_MODELS=/m", "AIM_SERVER_MAX_BODY="}
+	o.Environ = []string{"AIM_SERVER_ADDRESS=:2", "AIM_SERVER_DRAIN_TIMEOUT=2s", "AIM_SERVER_CORS_ORIGINS=https://a.example, https://b.example", "AIM_SERVER_ADDRSS=:9", "AIM_MODELS=/m", "AIM_SERVER_MAX_BODY="}
 	c, err := Parse("aim.yaml", []byte("version: 1\nserver: {address: \":1\", drain_timeout: 1s, max_body: 1MiB}\nmodels: {m: {file: m.gguf}}\nvirtual_models: {v: {base: m}}"), o)
 	if err != nil {
 		t.Fatal(err)
@@ -464,14 +464,14 @@ func TestPaths(t *testing.T) {
 // TestDiff tells what a reload can put in force.
 func TestDiff(t *testing.T) {
 	base := "version: 1\nmodels: {m: {file: m.gguf, slots: 2}}\nvirtual_models: {v: {base: m, defaults: {temperature: 1}}}\nserver: {address: ':1'}\n"
-	next := "version: 1\nmodels: {m: {file: m.gguf, slots: 3}}\nvirtual_models: {w: {base: m}, v: {base: m, utility: {level: 0.5}, defaults: {temperature: 0.5}}}\nserver: {address: ':2', log: {level: debug}}\n"
+	next := "version: 1\nmodels: {m: {file: m.gguf, slots: 3}}\nvirtual_models: {w: {base: m}, v: {base: m, utility: {level: 0.5}, defaults: {temperature: 0.5}}}\nserver: {address: ':2', log: {level: debug}, tls: {certificate: c, key: k}}\n"
 	restart := map[string]bool{}
 	for _, c := range Diff(parsed(t, base), parsed(t, next)) {
 		restart[c.Path+" "+c.Old+">"+c.New] = c.Restart
 	}
 	for path, want := range map[string]bool{
 		"models.m.slots 2>3": true, "server.address :1>:2": true, "server.log.level info>debug": false, "virtual_models.v.utility.level 0>0.5": false,
-		"virtual_models.v.defaults.temperature 1>0.5": false, "virtual_models.w.base >m": false,
+		"virtual_models.v.defaults.temperature 1>0.5": false, "virtual_models.w.base >m": false, "server.tls.key >k": true,
 	} {
 		if got, ok := restart[path]; !ok || got != want {
 			t.Errorf("%s: got %v %v, want %v of %v", path, got, ok, want, restart)
@@ -556,7 +556,7 @@ func TestSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, ok := range map[string]bool{
-		string(Example): true, "version: 1": true, "version: 2": false, "server: {}": false, "version: 1\nserver: {adress: a}": false, "version: 1\nmodels: {a: {slots: 2}}": false,
+		string(Example): true, "version: 1": true, "version: 2": false, "server: {}": false, "version: 1\nserver: {addrss: a}": false, "version: 1\nmodels: {a: {slots: 2}}": false,
 		"version: 1\nserver: {log: {level: loud}}": false, "version: 1\nmodels: {a: {file: b, slots: 999}}": false, "version: 1\nserver: {keep_alive: -1s, max_body: 3}": true,
 		"version: 1\nserver: {keep_alive: soon}": false,
 	} {

@@ -32,6 +32,11 @@ func Diff(before, after *Config) (list []Change) {
 			list = append(list, Change{Path: path, Old: text(x.v), Restart: !x.now})
 		}
 	}
+	for i, c := range list {
+		if strings.HasPrefix(c.Path, "server.tls.") && (c.Old == "" || c.New == "") {
+			list[i].Restart = true // from HTTP to TLS or back
+		}
+	}
 	slices.SortFunc(list, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
 	return list
 }

@@ -168,6 +168,7 @@ func text(v reflect.Value) string {
 			parts[i] = text(v.Index(i))
 		}
 		return strings.Join(parts, ",")
+	default:
+		return fmt.Sprint(v.Interface())
 	}
-	return fmt.Sprint(v.Interface())
 }

@@ -50,8 +50,9 @@ func isLeaf(t reflect.Type) bool {
 		return t.Elem().Kind() != reflect.Struct
 	case reflect.Pointer:
 		return t.Elem().Kind() != reflect.Struct
+	default:
+		return true
 	}
-	return true
 }
 
 // settings lists all that can be set, groups before what is in them.

@@ -413,8 +413,9 @@ func kindName(t reflect.Type) string {
 		return "a whole number"
 	case reflect.Float64:
 		return "a number"
+	default:
+		return "text"
 	}
-	return "text"
 }
 
 // values reads a map of values of any kind, as requests have them.

@@ -133,6 +133,7 @@ func jsonDefault(t reflect.Type, text string) any {
 		if x := number(text); x != nil {
 			return *x
 		}
+	default:
 	}
 	return text
 }

@@ -304,8 +304,20 @@ func TestPerAddress(t *testing.T) {
 		addr string
 		ok   bool
 	}{
-		{"203.0.113.1", true}, {"203.0.113.1", true}, {"203.0.113.1", false}, {"203.0.113.2", true}, {"203.0.113.7", true}, {"203.0.113.7", true}, {"203.0.113.7", true},
-		{"2001:db8::1", true}, {"2001:db8::2", true}, {"2001:db8::3", false}, {"2001:db8:0:1::3", true}, {"::1", true}, {"::1", true}, {"::1", true},
+		{"203.0.113.1", true},
+		{"203.0.113.1", true},
+		{"203.0.113.1", false},
+		{"203.0.113.2", true},
+		{"203.0.113.7", true},
+		{"203.0.113.7", true},
+		{"203.0.113.7", true},
+		{"2001:db8::1", true},
+		{"2001:db8::2", true},
+		{"2001:db8::3", false},
+		{"2001:db8:0:1::3", true},
+		{"::1", true},
+		{"::1", true},
+		{"::1", true},
 	} {
 		if got := enter(c.addr); got != c.ok {
 			t.Errorf("%d: %s: %v", i, c.addr, got)
@@ -457,6 +469,27 @@ func TestTLS(t *testing.T) {
 	}
 	if _, err := LoadCertificate("nowhere", key, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("loaded a certificate that is not there")
+	}
+}
+
+// TestSilentHandshake has a client that connects to a TLS server and says nothing, and one that speaks plain HTTP.
+func TestSilentHandshake(t *testing.T) {
+	cert, key, _ := certify(t, t.TempDir(), "first", time.Hour)
+	c, err := LoadCertificate(cert, key, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := NewServer(hello, Limits{HeaderTimeout: 200 * time.Millisecond}, slog.New(slog.DiscardHandler))
+	web.TLSConfig = c.Config()
+	addr := serving(t, web, Caps{})
+	// It hangs here where the server waits for ever.
+	if _, err := io.Copy(io.Discard, dial(t, addr)); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
+	}
+	plain := dial(t, addr)
+	_, _ = io.WriteString(plain, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // what comes back is looked at
+	if r, err := http.ReadResponse(bufio.NewReader(plain), nil); err != nil || r.StatusCode != http.StatusBadRequest {
+		t.Errorf("plain HTTP: %v, %v", r, err)
 	}
 }
 
