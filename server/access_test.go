@@ -386,7 +386,7 @@ func TestLoadedOnDemand(t *testing.T) {
 		m.ID = "lazy"
 		return m, func() { mu.Lock(); held--; mu.Unlock() }, nil
 	}}
-	if err := s.api.Serve([]Model{here, lazy}, []byte("of the tests")); err != nil {
+	if err := s.api.Serve(Serving{Models: []Model{here, lazy}, Secret: []byte("of the tests")}); err != nil {
 		t.Fatal(err)
 	}
 	var info modelInfo
@@ -407,7 +407,7 @@ func TestLoadedOnDemand(t *testing.T) {
 		t.Errorf("%v %s", r.header, r.body)
 	}
 	s.ask(t, "hello", `"model": "fake"`).ok(t)
-	if s.api.Serve([]Model{{ID: "x", Policy: Policy{Bounds: map[string]Bound{"nonsense": {}}}}}, nil) == nil {
+	if s.api.Serve(Serving{Models: []Model{{ID: "x", Policy: Policy{Bounds: map[string]Bound{"nonsense": {}}}}}, Secret: nil}) == nil {
 		t.Error("a policy that cannot be is served")
 	}
 	s.ask(t, "hello", `"model": "fake"`).ok(t)

@@ -78,10 +78,16 @@ type engineStats struct {
 
 // adminRoutes are the endpoints of administrators.
 func (s *Server) adminRoutes() []route {
-	if s.admin == nil {
-		return nil
+	var list []route
+	if s.metrics != nil {
+		list = append(list, route{
+			method: http.MethodGet, path: "/metrics", handle: gin.WrapH(s.metrics), admin: true, always: true, doc: "Figures for Prometheus.",
+		})
 	}
-	return []route{
+	if s.admin == nil {
+		return list
+	}
+	return append(list, []route{
 		{method: http.MethodGet, path: "/admin/keys", handle: s.listKeys, admin: true, always: true, doc: "Lists the API keys, without their secrets.", answer: keyList{}},
 		{method: http.MethodPost, path: "/admin/keys", handle: s.createKey, admin: true, doc: "Makes an API key of a name, expires and a grant, and shows its secret once.", answer: keyMade{}},
 		{method: http.MethodDelete, path: "/admin/keys/:id", handle: s.revokeKey, admin: true, always: true, doc: "Revokes an API key at once.", answer: account.Key{}},
@@ -90,7 +96,7 @@ func (s *Server) adminRoutes() []route {
 			doc: "Sums up usage: ?key=, ?model=, ?from= and ?to= (RFC 3339 or a date) select, ?by=key,model,day tells apart.", answer: totalList{},
 		},
 		{method: http.MethodGet, path: "/admin/models", handle: s.showTiers, admin: true, always: true, doc: "Lists the served models with what is imposed on them.", answer: tierList{}},
-	}
+	}...)
 }
 
 func (s *Server) listKeys(c *gin.Context) {

@@ -17,7 +17,7 @@ func governed(t testing.TB, p Policy, ring *keyring) *site {
 	s := start(t, options{server: Config{Keys: ring}})
 	m := s.api.table.Load().entries[0].Model
 	m.ID, m.Policy = "m", p
-	if err := s.api.Serve([]Model{m}, []byte("of the tests")); err != nil {
+	if err := s.api.Serve(Serving{Models: []Model{m}, Secret: []byte("of the tests")}); err != nil {
 		t.Fatal(err)
 	}
 	return s

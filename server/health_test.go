@@ -58,7 +58,7 @@ func TestObservers(t *testing.T) {
 		{Method: "POST", Endpoint: chatPath, Status: 404, Code: "model_not_found"},
 		{Method: "GET", Status: 404, Code: "not_found"},
 		{Method: "GET", Endpoint: "/v1/models/*id", Status: 200},
-		{Method: "POST", Endpoint: "/tokenize", Status: 200},
+		{Method: "POST", Endpoint: "/tokenize", Model: "fake", Status: 200},
 	} {
 		got := o.all()[i]
 		if got.Method != want.Method || got.Endpoint != want.Endpoint || got.Model != want.Model || got.Status != want.Status || got.Code != want.Code ||

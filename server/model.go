@@ -19,7 +19,7 @@ import (
 type Model struct {
 	// ID is the name, and Description what its owner says of it.
 	ID, Description string
-	// Base names what gives the rows of logits: models of one base under the same adapters and σ share their noise, so that who may use several of them
+	// Base names what gives the rows of logits, the file and its adapters: models of one base and σ share their noise, so that who may use several of them
 	// learns no more than who may use one. Default ID.
 	Base string
 	// Engine runs it; several models may share one.
@@ -89,7 +89,7 @@ func (m *Model) base() string {
 	if m.Base == "" {
 		return m.ID
 	}
-	return fmt.Sprintf("%s#%d", m.Base, m.Adapters)
+	return m.Base
 }
 
 // context is the most tokens of a prompt and its answer.

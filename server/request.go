@@ -156,9 +156,9 @@ func (s *Server) bound(c *call) error {
 // impose sets the utility in force for a call, for which it may wait where a level is asked for, and what its key and the server say about how it is served.
 func (s *Server) impose(r *record, c *call) (err error) {
 	c.request.Group, c.request.Weight = r.key, float64(r.grant.Priority)
-	c.request.Patience = s.queued
-	if s.longest > 0 {
-		c.request.Deadline = r.began.Add(s.longest)
+	c.request.Patience = r.table.QueuePatience
+	if r.table.Longest > 0 {
+		c.request.Deadline = r.began.Add(r.table.Longest)
 	}
 	if r.key != "" && !s.shared {
 		c.request.CacheDomain = r.key + " " + c.request.CacheDomain

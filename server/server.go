@@ -26,14 +26,25 @@ import (
 	"aim/internal/measure"
 )
 
-// Config is what a Server serves, and how. Zero fields take the defaults given.
-type Config struct {
+// Serving is what a Server serves, which can be replaced while it runs.
+type Serving struct {
 	// Models are served under their names; requests that name none get the first.
 	Models []Model
-	// Build says which version of the program serves, for /props; it may be empty.
-	Build string
 	// Secret is the owner's, from which the keys of utility noise are derived.
 	Secret []byte
+	// QueuePatience is how long a request may wait for a slot, and Longest how long it may take in all; 0 is without end.
+	QueuePatience, Longest time.Duration
+	// LogText logs what is asked and answered, which is otherwise never done.
+	LogText bool
+}
+
+// Config is what a Server serves, and how. Zero fields take the defaults given.
+type Config struct {
+	Serving
+	// Build says which version of the program serves, for /props; it may be empty.
+	Build string
+	// Metrics answers GET /metrics for administrators; nil leaves it out.
+	Metrics http.Handler
 	// Log gets a line for each request, without its text; default slog.Default().
 	Log *slog.Logger
 	// MaxBody bounds a request's body in bytes; default 4 MiB.
@@ -44,8 +55,6 @@ type Config struct {
 	// Patience is how long one read or write may wait for a client; default one minute. It takes the place of
 	// http.Server's ReadTimeout and WriteTimeout, which bound whole requests and would cut long answers off.
 	Patience time.Duration
-	// QueuePatience is how long a request may wait for a slot, and Longest how long it may take in all; 0 is without end.
-	QueuePatience, Longest time.Duration
 
 	// Keys knows the API keys. Without, whoever can reach the server is its owner.
 	Keys Keys
@@ -89,8 +98,7 @@ type Server struct {
 	ledger   Ledger
 	admin    Admin
 	shared   bool
-	queued   time.Duration
-	longest  time.Duration
+	metrics  http.Handler
 	clientOf func(*http.Request) netip.Addr
 }
 
@@ -104,8 +112,7 @@ func New(cfg Config) (*Server, error) {
 		admin:     cfg.Admin,
 		shared:    cfg.SharePrefixes,
 		patience:  cfg.Patience,
-		queued:    cfg.QueuePatience,
-		longest:   cfg.Longest,
+		metrics:   cfg.Metrics,
 		clientOf:  cfg.ClientAddr,
 		log:       cfg.Log,
 		maxBody:   cfg.MaxBody,
@@ -131,7 +138,7 @@ func New(cfg Config) (*Server, error) {
 	if s.stuck == 0 {
 		s.stuck = time.Minute
 	}
-	return s, s.Serve(cfg.Models, cfg.Secret)
+	return s, s.Serve(cfg.Serving)
 }
 
 // Drain makes new requests fail with 503, and /health with them; those that run go on.
@@ -336,6 +343,9 @@ func (s *Server) run(c *gin.Context, call *call, r reply) error {
 	rec.took.Stream = call.stream
 	err := s.generate(c.Request.Context(), call, accounted{r, func() { s.settle(c) }}, &rec.took, &rec.usage)
 	rec.took.Generated(time.Now())
+	if rec.table.LogText {
+		s.logText(rec.id, call, r)
+	}
 	if gone := c.Request.Context().Err(); gone != nil {
 		return gone // whatever else failed, failed because of it
 	}

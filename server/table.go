@@ -14,8 +14,7 @@ type table struct {
 	// mu guards entry.now of models that have to be loaded.
 	mu      sync.Mutex
 	entries []*entry
-	// secret is the owner's, from which the keys of utility noise are derived.
-	secret []byte
+	Serving
 }
 
 // entry is a model of the table.
@@ -25,12 +24,11 @@ type entry struct {
 	now *served // as it was loaded last
 }
 
-// Serve replaces the models that are served, and the owner's secret. Requests that run go on with those they met.
-// It fails where a model's policy cannot be, and then changes nothing.
-func (s *Server) Serve(models []Model, secret []byte) error {
-	t := &table{secret: secret}
+// Serve replaces what is served. Requests that run go on with what they met. It fails where a model's policy cannot be, and then changes nothing.
+func (s *Server) Serve(what Serving) error {
+	t := &table{Serving: what}
 	used := map[*llama.Engine]bool{}
-	for _, m := range models {
+	for _, m := range what.Models {
 		c, err := m.Policy.compile()
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.ID, err)
@@ -38,7 +36,7 @@ func (s *Server) Serve(models []Model, secret []byte) error {
 		e := &entry{Model: m, compiled: c}
 		if m.Load == nil {
 			used[m.Engine] = true
-			e.now = s.derive(m, c, secret)
+			e.now = s.derive(m, c, what.Secret)
 		}
 		t.entries = append(t.entries, e)
 	}
@@ -88,7 +86,7 @@ func (s *Server) load(ctx context.Context, e *entry, r *record) (*served, error)
 	r.table.mu.Lock()
 	defer r.table.mu.Unlock()
 	if e.now == nil || e.now.Engine != m.Engine {
-		e.now = s.derive(m, e.compiled, r.table.secret)
+		e.now = s.derive(m, e.compiled, r.table.Secret)
 		s.engines.keep(r.table.engines())
 	}
 	return e.now, nil

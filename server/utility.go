@@ -115,7 +115,7 @@ func (m *served) utility(r *record, a asked) (sampler.Utility, error) {
 		return sampler.Utility{}, err
 	}
 	sigma = m.coarse(sigma)
-	return sampler.Utility{Sigma: sigma, Key: m.Scope.Key(r.table.secret, m.base(), sigma), Scope: m.Scope, EndNoise: m.EndNoise}, nil
+	return sampler.Utility{Sigma: sigma, Key: m.Scope.Key(r.table.Secret, m.base(), sigma), Scope: m.Scope, EndNoise: m.EndNoise}, nil
 }
 
 // windowed refuses what would undo noise in the scope of a window, in which two prompts share their noise.
