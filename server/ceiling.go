@@ -26,13 +26,18 @@ type Policy struct {
 }
 
 // Bound is an interval, open to a side that is nil.
-type Bound struct{ Min, Max *float64 }
+type Bound struct {
+	Min, Max *float64
+	// Never refuses requests that have the field at all.
+	Never bool
+}
 
 // compiled is a policy, ready to be asked.
 type compiled struct {
 	Policy
 	defaults map[*field]json.RawMessage
 	bounds   map[*field]*bounds
+	never    map[*field]bool
 }
 
 // FieldError says that a policy names a field that there is not, or a value that it cannot have.
@@ -78,7 +83,7 @@ func (p *Policy) Check() error {
 }
 
 func (p *Policy) compile() (*compiled, error) {
-	c := &compiled{*p, map[*field]json.RawMessage{}, map[*field]*bounds{}}
+	c := &compiled{*p, map[*field]json.RawMessage{}, map[*field]*bounds{}, map[*field]bool{}}
 	fields := tunable()
 	for _, name := range slices.Sorted(maps.Keys(p.Bounds)) {
 		list := fields[name]
@@ -90,7 +95,7 @@ func (p *Policy) compile() (*compiled, error) {
 			if err != nil {
 				return nil, err
 			}
-			c.bounds[f] = b
+			c.bounds[f], c.never[f] = b, p.Bounds[name].Never
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Defaults)) {
@@ -153,10 +158,16 @@ func (f *field) narrowed(name string, b Bound) (*bounds, error) {
 
 // given is a field of the request or, where it has none, the model's default for it, nil without one.
 func (o *object) given(f *field) (raw json.RawMessage, inRequest bool) {
-	if raw := o.take(f); raw != nil || o.limits == nil {
+	raw = o.take(f)
+	switch {
+	case o.limits == nil:
 		return raw, true
+	case raw == nil:
+		return o.limits.defaults[f], false
+	case o.limits.never[f]:
+		o.fail(forbidden(o.param(f), "parameter_not_allowed", "is not a request's to set at this model"))
 	}
-	return o.limits.defaults[f], false
+	return raw, true
 }
 
 // within holds a number to what the model allows: one that the request has is refused, and another one is moved to the nearest that is.

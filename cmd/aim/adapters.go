@@ -19,6 +19,8 @@ import (
 // adapterOptions are the flags for adapters as they were given.
 type adapterOptions struct {
 	loras, vectors, layers []string
+	// sets, where there are any, take the place of the flags.
+	sets []namedAdapters
 	// named says that a NAME may be given, which makes a model of its own.
 	named bool
 }
@@ -43,6 +45,9 @@ type namedAdapters struct {
 
 // parse reads the flags. The first set is the model's own; the others follow in the order in which they were named first.
 func (o *adapterOptions) parse() ([]namedAdapters, error) {
+	if o.sets != nil {
+		return o.sets, nil
+	}
 	sets := []namedAdapters{{}}
 	set := func(name string) *namedAdapters {
 		for i := range sets {

@@ -28,7 +28,8 @@ const defaultContext = 4096
 
 // engineOptions say which model to load and how to run it.
 type engineOptions struct {
-	model, template, stateDir                        string
+	// name is what the model is called, "" for its file's name.
+	name, model, template, stateDir, secretFile      string
 	slots, context, batch, threads, queue, gpuLayers int
 	unified                                          bool
 	prefixes                                         prefixOptions
@@ -92,7 +93,7 @@ func openEngine(o engineOptions, progress func(fraction float64)) (e *engine, er
 	if err != nil {
 		return nil, err
 	}
-	e = &engine{name: models.Name(path), path: cmp.Or(o.weights, path)}
+	e = &engine{name: cmp.Or(o.name, models.Name(path)), path: cmp.Or(o.weights, path)}
 	defer func() {
 		if err != nil {
 			e.close()
@@ -205,6 +206,9 @@ func (o *engineOptions) find() (string, error) {
 }
 
 func (o *engineOptions) secret() ([]byte, error) {
+	if o.secretFile != "" {
+		return state.SecretFile(o.secretFile)
+	}
 	dir, err := o.stateFolder()
 	if err != nil {
 		return nil, err

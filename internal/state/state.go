@@ -39,7 +39,7 @@ func Dir() (string, error) {
 // A file that $AIM_SECRET_FILE names must exist: replicas that shall agree would otherwise differ unnoticed.
 func Secret(dir string) ([]byte, error) {
 	if path := os.Getenv("AIM_SECRET_FILE"); path != "" {
-		secret, err := read(path)
+		secret, err := SecretFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("AIM_SECRET_FILE: %w", err)
 		}
@@ -54,6 +54,30 @@ func Secret(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("make the owner's secret: %w", err)
 	}
 	return read(path)
+}
+
+// SecretFile returns the owner's secret in a file that must exist.
+func SecretFile(path string) ([]byte, error) { return read(path) }
+
+// Rotate replaces the secret in dir, or in the file that $AIM_SECRET_FILE names, by a new one, and keeps the old one beside it, named secret.old. All noise is
+// another from then on: whoever has asked before gets one more look at the same rows.
+func Rotate(dir string) (path string, err error) {
+	path = filepath.Join(dir, "secret")
+	if file := os.Getenv("AIM_SECRET_FILE"); file != "" {
+		path = file
+	}
+	old, err := read(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return path, err
+	}
+	if err == nil {
+		if err := Write(path+".old", old); err != nil {
+			return path, err
+		}
+	}
+	secret := make([]byte, SecretSize)
+	_, _ = rand.Read(secret) // never fails
+	return path, Write(path, secret)
 }
 
 // read reads a secret and refuses one that is no secret.
