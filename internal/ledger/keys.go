@@ -191,7 +191,7 @@ func (e *AmbiguousError) Error() string {
 // Revoke ends a key for good and at once, in all replicas, and returns it. What is given is its ID, the beginning of its ID or of its secret, or
 // the whole secret. Revoking twice keeps the first time. Errors are [account.ErrNoKey] and *[AmbiguousError].
 func (l *Ledger) Revoke(ctx context.Context, given string, now time.Time) (account.Key, error) {
-	id, err := l.identify(ctx, given)
+	id, err := l.Identify(ctx, given)
 	if err != nil {
 		return account.Key{}, err
 	}
@@ -208,8 +208,9 @@ func (l *Ledger) Revoke(ctx context.Context, given string, now time.Time) (accou
 	return key, unavailable(ctx, err)
 }
 
-// identify finds the ID of the one key that is meant. It reads no grants, so that a key whose grant is damaged can be revoked.
-func (l *Ledger) identify(ctx context.Context, given string) (string, error) {
+// Identify returns the ID of the one key that is meant by its ID, the beginning of its ID or of its secret, or the whole secret. Errors are
+// [account.ErrNoKey] and *[AmbiguousError]. It reads no grants, so that a key whose grant is damaged can be revoked.
+func (l *Ledger) Identify(ctx context.Context, given string) (string, error) {
 	if given == "" {
 		return "", errors.New(`"" is no key: want an ID, or how an ID or a secret begins`)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,8 @@ type Options struct {
 	// Spool is the folder of the journals that hold usage while the database cannot; the folder of a SQLite file, else that for state, by
 	// default. Journals are told apart by database, so that several may share a folder.
 	Spool string
+	// Existing makes a SQLite file that does not exist an error, which is fs.ErrNotExist; otherwise it is made.
+	Existing bool
 	// Timeout bounds how long the database is waited for; 0 is 2 s. SQLite waits for other writers at least as long.
 	Timeout time.Duration
 	// Retry is how often a database that failed is tried again; 0 is 1 s. For that long lookups of keys do not wait for it.
@@ -119,6 +122,11 @@ type Ledger struct {
 func Open(ctx context.Context, dsn string, options Options) (*Ledger, error) {
 	if err := CheckDSN(dsn); err != nil {
 		return nil, err
+	}
+	if options.Existing && !isPostgres(dsn) {
+		if _, err := os.Stat(dsn); err != nil {
+			return nil, fmt.Errorf("no database: %w", err)
+		}
 	}
 	db, err := openDatabase(ctx, dsn)
 	if err != nil {
