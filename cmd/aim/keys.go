@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -70,6 +71,9 @@ func newKeysCreate() *cobra.Command {
   export OPENAI_API_KEY=$(aim keys create --name tests)`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.name == "" {
+				return usageError{errors.New("--name: want who has the key, for aim keys list and aim usage")}
+			}
 			o.grant.TokensPerDay, o.grant.TokensPerMonth = int64(o.perDay), int64(o.month)
 			if err := o.grant.Validate(); err != nil {
 				return usageError{err}
@@ -80,9 +84,6 @@ func newKeysCreate() *cobra.Command {
 		},
 	}
 	o.add(cmd.Flags())
-	if err := cmd.MarkFlagRequired("name"); err != nil {
-		panic(err) // a misspelt name here
-	}
 	return cmd
 }
 

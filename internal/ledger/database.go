@@ -31,6 +31,8 @@ const (
 	connections = 8
 	// sqliteWaits is how long SQLite waits for another process that writes.
 	sqliteWaits = 2 * time.Second
+	// connectTimeout is how long PostgreSQL is waited for unless the DSN says so.
+	connectTimeout = 5 * time.Second
 	// openTries is how often a SQLite file is opened where another process makes it at the same time.
 	openTries = 20
 )
@@ -63,6 +65,8 @@ func CheckDSN(dsn string) error {
 	case isPostgres(dsn):
 		_, err := pgx.ParseConfig(dsn) // its errors leave the password out
 		return err
+	case strings.Contains(dsn, "dbname=") || strings.HasPrefix(dsn, "host="):
+		return errors.New("want PostgreSQL's DSN as postgres://user@host/database, not as key=value") // it may hold a password
 	case strings.Contains(dsn, "://"):
 		scheme, _, _ := strings.Cut(dsn, "://")
 		return fmt.Errorf("%s:// is no database that Aim knows: want the path of a file, or postgres://user@host/database", scheme)
@@ -89,6 +93,9 @@ func openPostgres(ctx context.Context, dsn string) (*database, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "aim"
 	}
+	if !strings.Contains(dsn, "connect_timeout") {
+		config.ConnectTimeout = connectTimeout // pgx's is two minutes
+	}
 	db := &database{DB: stdlib.OpenDB(*config), postgres: true}
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
@@ -106,7 +113,7 @@ func (db *database) locked(ctx context.Context, f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // it goes back to the pool
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", migrationLock); err != nil {
 		return err
 	}

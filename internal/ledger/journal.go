@@ -206,7 +206,7 @@ func (j *journal) discard(s spooled, damaged int, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		j.log.Warn("a journal of usage that is in the database cannot be removed", "file", s.path, "error", err)
 	}
-	s.lock.Close()
+	_ = s.lock.Close() // the file is gone
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for i := range j.sealed {

@@ -150,7 +150,7 @@ func (l *Ledger) Keys(ctx context.Context) ([]account.Key, error) {
 	if err != nil {
 		return nil, unavailable(ctx, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells
 	var keys []account.Key
 	var damaged error
 	for rows.Next() {
@@ -227,7 +227,7 @@ func (l *Ledger) Identify(ctx context.Context, given string) (string, error) {
 	if err != nil {
 		return "", unavailable(ctx, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells
 	var ids []string
 	for rows.Next() {
 		if err := rows.Scan(&id); err != nil {

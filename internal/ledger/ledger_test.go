@@ -154,6 +154,7 @@ func TestFilesAreTheOwners(t *testing.T) {
 func TestMistakenDSN(t *testing.T) {
 	for dsn, want := range map[string]string{
 		"":                                   "no database",
+		"host=db password=geheim dbname=aim": "postgres://",
 		"mysql://localhost/aim":              "mysql://",
 		"postgres://aim:geheim@host:x/aim":   "port",
 		"postgres://aim:geheim@127.0.0.1:1/": "cannot be reached",

@@ -21,6 +21,8 @@ const (
 	statementRows = 64
 	// maxText bounds the texts of a record in bytes. Request IDs are the server's; the other texts are cut.
 	maxText = 256
+	// maxTokens bounds the tokens of a record: what no request can have must not make sums overflow, which would stop all records of the batch.
+	maxTokens = 1 << 40
 )
 
 // pending is a record on its way to the writer, and where to answer that it is kept. The channel has room, so that the writer never waits.
@@ -67,9 +69,12 @@ func clean(u *account.Usage) error {
 		field string
 		value int
 	}{{"prompt_tokens", u.PromptTokens}, {"cached_tokens", u.CachedTokens}, {"completion_tokens", u.CompletionTokens}} {
-		if n.value < 0 {
-			return fmt.Errorf("%s: %d: want 0 or more", n.field, n.value)
+		if n.value < 0 || n.value > maxTokens {
+			return fmt.Errorf("%s: %d: want 0 to %d", n.field, n.value, maxTokens)
 		}
+	}
+	if u.Status < 0 || u.Status > 999 {
+		return fmt.Errorf("status: %d: want 0 to 999", u.Status)
 	}
 	u.Began, u.Duration = u.Began.UTC().Truncate(time.Microsecond), max(u.Duration, 0)
 	for _, text := range []*string{&u.Request, &u.Key, &u.Model, &u.Endpoint, &u.Code} {

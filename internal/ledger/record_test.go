@@ -57,6 +57,8 @@ func TestRecordsThatCannotBe(t *testing.T) {
 			"request":           func(u *account.Usage) { u.Request = "" },
 			"256 bytes":         func(u *account.Usage) { u.Request = strings.Repeat("a", 257) },
 			"began":             func(u *account.Usage) { u.Began = time.Time{} },
+			"1099511627776":     func(u *account.Usage) { u.PromptTokens = 1<<40 + 1 },
+			"status":            func(u *account.Usage) { u.Status = 1 << 40 },
 			"prompt_tokens":     func(u *account.Usage) { u.PromptTokens = -1 },
 			"completion_tokens": func(u *account.Usage) { u.CompletionTokens = -1 },
 		} {
@@ -282,7 +284,7 @@ func TestKilledWhileRecording(t *testing.T) {
 func BenchmarkRecord(b *testing.B) {
 	l := open(b, filepath.Join(b.TempDir(), "aim.db"), Options{})
 	for _, callers := range []int{1, 64} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+		b.Run(fmt.Sprintf("callers-per-core=%d", callers), func(b *testing.B) {
 			b.SetParallelism(callers)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {

@@ -40,7 +40,7 @@ func (l *Ledger) Totals(ctx context.Context, q account.Query) ([]account.Total, 
 	if err != nil {
 		return nil, unavailable(ctx, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells
 	var totals []account.Total
 	for rows.Next() {
 		var t account.Total

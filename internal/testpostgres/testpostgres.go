@@ -124,7 +124,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // the port is what counts
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
