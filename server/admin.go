@@ -211,3 +211,22 @@ func (s *Server) showTiers(c *gin.Context) {
 	}
 	writeJSON(c, http.StatusOK, list)
 }
+
+// Tier is a served model with what is imposed on it, as far as it is loaded.
+type Tier struct {
+	Model, Base string
+	// Sigma is in logits; Level in (0, 1] is what it means, 0 where that is not known.
+	Sigma, Level float64
+}
+
+// Tiers lists the models that are loaded.
+func (s *Server) Tiers() (list []Tier) {
+	for _, m := range s.table.Load().loaded() {
+		t := Tier{Model: m.ID, Base: m.base(), Sigma: m.Sigma}
+		if level := m.level(asked{}, m.Sigma); level != nil {
+			t.Level = *level
+		}
+		list = append(list, t)
+	}
+	return list
+}

@@ -9,18 +9,18 @@ import (
 )
 
 // greet says that the server is ready, and how to talk to it.
-func greet(w io.Writer, url string, e *engine) {
+func greet(w io.Writer, url, model string, talks bool) {
 	path, ask := "/v1/chat/completions", `"messages": [{"role": "user", "content": "What is gravity?"}]`
-	if e.template == nil {
+	if !talks {
 		path, ask = "/v1/completions", `"prompt": "Gravity is"`
 	}
-	name, err := json.Marshal(e.name)
+	name, err := json.Marshal(model)
 	if err != nil {
 		panic(err) // a string can always be encoded
 	}
 	body := fmt.Sprintf(`{"model": %s, %s, "temperature": 0, "max_tokens": 100, "stream": true}`, name, ask)
 	fmt.Fprintf(w, "Aim serves %s at %s/v1. Try it:\n\n  curl -N %s%s -H 'Content-Type: application/json' -d %s\n\n",
-		e.name, url, url, path, quote(body))
+		model, url, url, path, quote(body))
 }
 
 // quote puts a text into single quotes for a shell.

@@ -8,14 +8,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"aim/internal/config"
+	"aim/internal/edge"
 	"aim/llama/cpp"
-	"aim/sampler"
+	"aim/models"
 	"aim/server"
 )
 
@@ -34,6 +39,13 @@ type serveOptions struct {
 	pprof    string
 	logLevel string
 	logAs    string
+	config   string
+	database string
+	metrics  string
+	// exitStuck ends the process where a decode does not end.
+	exitStuck bool
+	// changed are the flags that were given.
+	changed []*pflag.Flag
 }
 
 func newServe() *cobra.Command {
@@ -47,16 +59,23 @@ The model's id on the wire is its file's name without .gguf. Requests may ask fo
 "aim": {"utility": {"level": 0.9}, "focus": [{"text": "water", "sigma": 4, "direction": "raise"}]}; what --level or
 --sigma imposes, no request can undo.
 
+With --config (or $AIM_CONFIG) a file says all that and more: several base models, virtual models with what each imposes and allows, keys, limits,
+TLS; flags override it where only one thing can be meant. On SIGHUP the file is read again. ` + "`aim config`" + ` checks and explains it.
+
+Requests need an API key as soon as there is one (` + "`aim keys create`" + `); until then the server listens on loopback alone.
+
 On SIGTERM or Ctrl-C no new requests are taken, running answers get --drain-timeout to finish, then the server ends;
 a second signal ends it at once.`,
 		Example: `  aim serve
   aim serve --model SmolLM2-135M-Instruct.Q4_1 --addr 0.0.0.0:8080 --slots 8
-  aim serve --model ~/Downloads/model.gguf --ctx 8192 --level 0.9`,
+  aim serve --model ~/Downloads/model.gguf --ctx 8192 --level 0.9
+  aim serve --config aim.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := oneUtility(cmd.Flags()); err != nil {
 				return err
 			}
+			cmd.Flags().Visit(func(f *pflag.Flag) { o.changed = append(o.changed, f) })
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			context.AfterFunc(ctx, stop) // the second signal finds its default: the end
@@ -80,6 +99,10 @@ a second signal ends it at once.`,
 	choiceVar(f, &o.embed, "embeddings", "whether /v1/embeddings answers; auto is on unless utility is imposed, since hidden states tell raw logits", "auto", "on", "off")
 	f.DurationVar(&o.alive, "keep-alive", 15*time.Second, "how long a stream may be silent, such as during a long prompt, before a comment is sent; negative for never")
 	f.StringVar(&o.pprof, "pprof", "", "address to answer Go's profiles on, such as 127.0.0.1:6060, beside the API; for operators alone")
+	f.StringVar(&o.config, "config", "", "configuration file (default: $AIM_CONFIG; without one the flags say all)")
+	addDatabase(f, &o.database)
+	f.StringVar(&o.metrics, "metrics-addr", "", "address to answer /metrics on, apart from the API, where administrators find it otherwise")
+	f.BoolVar(&o.exitStuck, "watchdog-exit", false, "end the process when a decode does not end, for a supervisor to start it again")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
 	return cmd
@@ -105,68 +128,134 @@ func (o *serveOptions) check() error {
 	return o.engineOptions.check()
 }
 
-// serve listens at once, answers "loading" until the model is there, then serves it until ctx ends.
-func serve(ctx context.Context, o serveOptions, std streams) error {
-	if err := o.check(); err != nil {
-		return err
+// setting is what the flags, the environment and the file say together.
+func (o *serveOptions) setting() (*setting, error) {
+	path := o.config
+	if path == "" {
+		path = os.Getenv("AIM_CONFIG")
 	}
-	log := newLogger(std.err, o.logLevel, o.logAs)
-	slog.SetDefault(log)
-	cpp.SetLogger(log)
+	if path == "" {
+		return o.ofFlags()
+	}
+	c, err := config.Load(path, configOptions())
+	if err != nil {
+		return nil, mistakes(err)
+	}
+	if len(c.Models) == 0 {
+		return nil, fmt.Errorf("%s: there are no models in it", path)
+	}
+	if err := o.override(c, config.Flags()); err != nil {
+		return nil, err
+	}
+	if err := c.Check(configOptions()); err != nil {
+		return nil, mistakes(err)
+	}
+	return configured(c)
+}
 
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
+// ofFlags is the setting where there is no file: one model, as the flags say.
+func (o *serveOptions) ofFlags() (*setting, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	c, err := config.FromEnviron(configOptions())
+	if err != nil {
+		return nil, mistakes(err)
+	}
+	if err := o.override(c, serverFlags); err != nil {
+		return nil, err
+	}
+	path, err := o.find()
+	if err != nil {
+		return nil, err
+	}
+	return o.flagged(c, models.Name(path))
+}
+
+// serverFlags are those that say something about the server and not about a model.
+var serverFlags = []string{"addr", "pprof", "keep-alive", "drain-timeout", "log-level", "log-format"}
+
+// override lets the flags that were given override settings.
+func (o *serveOptions) override(c *config.Config, known []string) error {
+	for _, f := range o.changed {
+		switch {
+		case slices.Contains([]string{"config", "database", "metrics-addr", "watchdog-exit"}, f.Name):
+		case slices.Contains(known, f.Name):
+			if err := c.SetFlag(f.Name, f.Value.String()); err != nil {
+				return usageError{err}
+			}
+		}
+	}
+	if o.database != "" {
+		c.Accounts.Database, c.Accounts.DatabaseFile = config.DSN(o.database), ""
+	}
+	if o.metrics != "" {
+		c.Server.MetricsAddress = o.metrics
+	}
+	return nil
+}
+
+// serve listens at once, answers "loading" until the models are there, then serves them until ctx ends.
+func serve(ctx context.Context, o serveOptions, std streams) error {
+	s, err := o.setting()
 	if err != nil {
 		return err
 	}
-	endProfiles, err := serveProfiles(ctx, o.pprof, log)
+	level := new(slog.LevelVar)
+	log := newLogger(std.err, level, s.Server.Log.Level, s.Server.Log.Format)
+	slog.SetDefault(log)
+	cpp.SetLogger(log)
+	for _, w := range s.Warnings {
+		log.Warn(w)
+	}
+	a, err := openAccounts(ctx, s.Config, log)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+
+	listener, err := listen(ctx, s.Config, a, log)
+	if err != nil {
+		return err
+	}
+	endProfiles, err := serveProfiles(ctx, s.Server.ProfileAddress, log)
 	if err != nil {
 		_ = listener.Close()
 		return err
 	}
 	defer endProfiles()
-	var front frontDoor
-	web := newHTTPServer(&front, log)
-	failed := make(chan error, 1) // one send, so that the goroutine ends though nobody may listen any more
-	go func() { failed <- web.Serve(listener) }()
+	site := &site{options: o, stderr: std.err, log: log, level: level, accounts: a, door: &frontDoor{}, edge: edge.New(edgeSettings(s.Config, a, listener.Addr()))}
+	web, err := site.open(s.Config, listener)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
 	defer web.Close() //nolint:errcheck // where shutdown was not reached
 
-	if err := o.useWeights(ctx, true, log, std.err); ctx.Err() != nil {
-		return nil // it was asked to end
-	} else if err != nil {
+	if err := site.load(ctx, s); err != nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return nil // it was asked to end
+		}
 		return err
 	}
-	e, err := load(ctx, o, std.err)
-	if err != nil || e == nil {
-		return err
+	defer site.free()
+	greet(std.out, site.url(listener.Addr()), site.first, site.talks)
+	log.Info("serving", "models", len(s.offers), "bases", len(s.bases), "address", listener.Addr().String(), "keys", a.needed)
+	failed := site.failed
+	hangups, ignore := hangup()
+	defer ignore()
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-hangups:
+			site.reload(ctx)
+			continue
+		case <-ctx.Done():
+		}
+		site.shutdown(s.Server.DrainTimeout, web)
+		return nil
 	}
-	defer e.close()
-	stopEngine := e.start()
-	defer stopEngine()
-	list, err := o.models(ctx, e, log, std.err)
-	if ctx.Err() != nil {
-		return nil // it was asked to end
-	}
-	if err != nil {
-		return err
-	}
-	api := server.New(server.Config{
-		Models:    list,
-		Build:     "aim " + version(),
-		Secret:    e.secret,
-		Log:       log,
-		KeepAlive: o.alive,
-	})
-	front.open(api.Handler())
-	greet(std.out, baseURL(listener.Addr()), e)
-	log.Info("serving", "model", e.name, "variants", len(list)-1, "address", listener.Addr().String(), "slots", o.slots, "context", e.Config().Context, "sigma", list[0].Sigma, "level", o.level)
-
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	shutdown(o.drain, api, e, stopEngine, web, log)
-	return nil
 }
 
 // facts are what clients are told of the model.
@@ -176,111 +265,8 @@ func (e *engine) facts() server.Facts {
 	}
 }
 
-// imposedLevel is the level to impose, 0 where that is none or comes from σ.
-func (o *serveOptions) imposedLevel() float64 {
-	if o.level == 1 {
-		return 0
-	}
-	return o.level
-}
-
-// models are what is served: the model itself, and the model under each set of adapters. Each has a calibration of its own, which gives
-// the σ of the level to impose.
-func (o *serveOptions) models(ctx context.Context, e *engine, log *slog.Logger, stderr io.Writer) (list []server.Model, err error) {
-	g, err := newGauge(e, o.engineOptions, log, calibratingLine(stderr))
-	if err != nil {
-		return nil, err
-	}
-	g.ends = endNoise(o.noiseEnd)
-	created := time.Now()
-	for _, v := range e.variants {
-		m := server.Model{
-			ID: v.name, Engine: e.Engine, Adapters: v.set, Template: e.template, BOS: e.model.BOS(), EOS: e.model.EOS(), Created: created,
-			Sigma: o.sigma, Level: o.imposedLevel(), Scope: sampler.Scope{Window: o.window}, EndNoise: endNoise(o.noiseEnd),
-			Report: o.reports, Facts: e.facts(),
-		}
-		var sigma float64
-		if m.Dial, sigma, err = g.under(v).served(ctx, o.level); err != nil {
-			return nil, fmt.Errorf("--level %g: %w", o.level, err)
-		}
-		if o.level > 0 {
-			m.Sigma = sigma
-		}
-		if o.embed == "on" || o.embed == "auto" && m.Sigma == 0 {
-			vectors := &embedder{model: e.model, threads: o.threads, set: v.set}
-			e.vectors, m.Embedder = append(e.vectors, vectors), vectors
-		}
-		list = append(list, m)
-	}
-	return list, nil
-}
-
 // lastWrites is how long clients may take to read what was generated for them, after the engine is idle or has ended.
 const lastWrites = 5 * time.Second
-
-// shutdown ends a server in this order: stop admitting; drain up to a limit; end what is left, so that its clients hear of
-// it; let the handlers finish; end the engine. Freeing the decoder and the model is what remains to be done.
-func shutdown(limit time.Duration, api *server.Server, e *engine, stopEngine func(), web *http.Server, log *slog.Logger) {
-	log.Info("shutting down", "running", e.Stats().Busy, "queued", e.Stats().Queued)
-	api.Drain()
-	e.Close()
-	if !drained(e, limit) {
-		log.Warn("the drain timeout is over", "running", e.Stats().Busy)
-		stopEngine()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastWrites)
-	defer cancel()
-	if err := web.Shutdown(ctx); err != nil {
-		log.Warn("clients do not read their answers", "error", err)
-		_ = web.Close() // the reason is logged
-	}
-	stopEngine()
-	log.Info("bye")
-}
-
-// drained waits until the engine has nothing to do, for as long as limit.
-func drained(e *engine, limit time.Duration) bool {
-	deadline := time.After(limit)
-	for {
-		if e.idle() {
-			return true
-		}
-		select {
-		case <-deadline:
-			return false
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// load opens the engine. It returns nil where ctx ended first; what is loaded by then ends with the process.
-func load(ctx context.Context, o serveOptions, stderr io.Writer) (*engine, error) {
-	type result struct {
-		e   *engine
-		err error
-	}
-	loaded := make(chan result, 1) // so that the goroutine ends though ctx did first
-	go func() {
-		e, err := openEngine(o.engineOptions, progressLine(stderr, "loading the model"))
-		loaded <- result{e, err}
-	}()
-	select {
-	case r := <-loaded:
-		return r.e, r.err
-	case <-ctx.Done():
-		return nil, nil //nolint:nilnil // it was asked to end
-	}
-}
-
-// newHTTPServer sets no time limit on writing: an answer takes as long as it takes.
-func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-}
 
 // frontDoor answers 503 until it is opened. Listening before the model is loaded shows at once that an address is taken,
 // and lets health checks tell a slow start from a dead server.
@@ -295,21 +281,31 @@ func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Path == "/health/live" {
+		_, _ = io.WriteString(w, `{"status":"ok"}`)
+		return
+	}
 	w.Header().Set("Retry-After", "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	_, _ = io.WriteString(w, `{"error":{"message":"the model is still loading","type":"service_unavailable_error","param":null,"code":"loading"}}`)
 }
 
-func newLogger(w io.Writer, level, form string) *slog.Logger {
-	o := &slog.HandlerOptions{}
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err == nil { // a choiceValue, so always
-		o.Level = l
-	}
+// newLogger logs from the level that leveler has at the time.
+func newLogger(w io.Writer, leveler *slog.LevelVar, level, form string) *slog.Logger {
+	setLevel(leveler, level)
+	o := &slog.HandlerOptions{Level: leveler}
 	if form == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// setLevel changes a level to one of the words that --log-level takes.
+func setLevel(leveler *slog.LevelVar, level string) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err == nil { // which was checked, so always
+		leveler.Set(l)
+	}
 }
 
 var errNoTemplate = errors.New("the model has no chat template; give one with --chat-template")
