@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -75,7 +74,7 @@ func newKeysCreate() *cobra.Command {
 				return usageError{errors.New("--name: want who has the key, for aim keys list and aim usage")}
 			}
 			o.grant.TokensPerDay, o.grant.TokensPerMonth = int64(o.perDay), int64(o.month)
-			if err := o.grant.Validate(); err != nil {
+			if err := o.grant.Check(); err != nil {
 				return usageError{err}
 			}
 			return o.with(cmd.Context(), cmd.ErrOrStderr(), false, func(l *ledger.Ledger) error {
@@ -101,12 +100,6 @@ func (o *keyOptions) create(cmd *cobra.Command, l *ledger.Ledger) error {
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
 	return err
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 func newKeysList() *cobra.Command {
@@ -194,7 +187,7 @@ far as no other begins the same, or by the whole secret. Its usage stays.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return where.with(cmd.Context(), cmd.ErrOrStderr(), true, func(l *ledger.Ledger) error {
-				key, err := l.Revoke(cmd.Context(), args[0], time.Now())
+				key, err := l.Revoke(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}

@@ -18,6 +18,13 @@ import (
 	"aim/internal/account"
 	"aim/internal/ledger"
 	"aim/internal/state"
+	"aim/server"
+)
+
+var (
+	_ server.Keys   = (*ledger.Ledger)(nil)
+	_ server.Ledger = (*ledger.Ledger)(nil)
+	_ server.Admin  = (*ledger.Ledger)(nil)
 )
 
 // ledgerFlags say where the accounts are.

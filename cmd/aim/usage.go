@@ -48,14 +48,14 @@ calendar in UTC, and a request counts when it began.`,
 		},
 	}
 	f := cmd.Flags()
-	o.ledgerFlags.add(f)
+	o.add(f)
 	f.StringVar(&o.query.Key, "key", "", "usage of this key only: its ID, or the beginning of its ID or secret")
 	f.StringVar(&o.query.Model, "model", "", "usage of this model only")
 	f.Var(&timeValue{p: &o.query.From}, "from", "usage from this day or time on")
 	f.Var(&timeValue{p: &o.query.To}, "to", "usage before this day or time")
-	listVar(f, &o.query.By, "by", "what is told apart: any of "+strings.Join(ledger.Breakdowns, ","), func(word string) (string, error) {
-		if !slices.Contains(ledger.Breakdowns, word) {
-			return "", fmt.Errorf("want one of %s", strings.Join(ledger.Breakdowns, ", "))
+	listVar(f, &o.query.By, "by", "what is told apart: any of "+strings.Join(account.Groupings, ","), func(word string) (string, error) {
+		if !slices.Contains(account.Groupings, word) {
+			return "", fmt.Errorf("want one of %s", strings.Join(account.Groupings, ", "))
 		}
 		return word, nil
 	})

@@ -4,7 +4,6 @@ package account
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"path"
 	"time"
@@ -145,34 +144,4 @@ func ParseTime(text string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	return t.UTC(), err
-}
-
-// MaxPriority is the largest Grant.Priority.
-const MaxPriority = 100
-
-// Check fails where a grant has a value that cannot be; the error begins with the field's name in JSON.
-func (g *Grant) Check() error {
-	for _, n := range []struct {
-		name  string
-		value int64
-	}{
-		{"requests_per_minute", int64(g.RequestsPerMinute)}, {"tokens_per_minute", int64(g.TokensPerMinute)}, {"concurrency", int64(g.Concurrency)},
-		{"tokens_per_day", g.TokensPerDay}, {"tokens_per_month", g.TokensPerMonth},
-	} {
-		if n.value < 0 {
-			return fmt.Errorf("%s is %d, must be at least 0, where 0 is no limit", n.name, n.value)
-		}
-	}
-	if g.Priority < 0 || g.Priority > MaxPriority {
-		return fmt.Errorf("priority is %d, must be in [1, %d], or 0 for 1", g.Priority, MaxPriority)
-	}
-	if f := g.MaxFocus; f != nil && !(*f >= 0 && *f <= 1) {
-		return fmt.Errorf("max_focus is %v, must be in [0, 1]", *f)
-	}
-	for _, m := range g.Models {
-		if _, err := path.Match(m, ""); err != nil || m == "" {
-			return fmt.Errorf("models has %q, which is neither a name nor a pattern", m)
-		}
-	}
-	return nil
 }

@@ -1,9 +1,9 @@
 package account
 
 import (
-	"errors"
 	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -47,22 +47,23 @@ func TestGrantCovers(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestCheck(t *testing.T) {
 	number := func(f float64) *float64 { return &f }
-	for field, g := range map[string]Grant{
-		"":                    {Priority: 100, MaxFocus: number(1), Models: []string{"a*", "b"}},
-		"requests_per_minute": {RequestsPerMinute: -1},
-		"tokens_per_month":    {TokensPerMonth: -1},
-		"priority":            {Priority: 101},
-		"max_focus":           {MaxFocus: number(math.NaN())},
-		"models[1]":           {Models: []string{"a", "[a"}},
-		"models[0]":           {Models: []string{" a"}},
-		"networks[0]":         {Networks: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}},
+	for want, g := range map[string]Grant{
+		"":                        {Priority: 100, MaxFocus: number(1), Models: []string{"a*", "b"}},
+		"requests_per_minute is ": {RequestsPerMinute: -1},
+		"tokens_per_month is ":    {TokensPerMonth: -1},
+		"priority is 101":         {Priority: 101},
+		"max_focus is NaN":        {MaxFocus: number(math.NaN())},
+		`models has "[a"`:         {Models: []string{"a", "[a"}},
+		`models has " a"`:         {Models: []string{" a"}},
+		`models has ""`:           {Models: []string{""}},
+		"models are 1001":         {Models: make([]string, 1001)},
+		"networks has 10.1.2.3/8": {Networks: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}},
+		"networks has invalid":    {Networks: make([]netip.Prefix, 1)},
 	} {
-		err := g.Validate()
-		var wrong *GrantError
-		if field == "" && err != nil || field != "" && (!errors.As(err, &wrong) || wrong.Field != field) {
-			t.Errorf("error %v, want one about %q", err, field)
+		if err := g.Check(); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
 		}
 	}
 }

@@ -8,22 +8,17 @@ import (
 	"strings"
 )
 
-// MaxPatterns bounds how many models, and how many networks, a grant names.
-const MaxPatterns = 1000
+const (
+	// MaxPriority is the largest Grant.Priority.
+	MaxPriority = 100
+	// MaxPatterns bounds how many models, and how many networks, a grant names.
+	MaxPatterns = 1000
+)
 
-// GrantError says which field of a grant has a value that it cannot have. Field is its name in JSON.
-type GrantError struct {
-	Field string
-	Value any
-	Want  string
-}
-
-func (e *GrantError) Error() string { return fmt.Sprintf("%s: %v: want %s", e.Field, e.Value, e.Want) }
-
-// Validate returns a *GrantError for the first field that is out of its domain.
-func (g *Grant) Validate() error {
+// Check fails where a grant has a value that cannot be; the error begins with the field's name in JSON.
+func (g *Grant) Check() error {
 	for _, n := range []struct {
-		field string
+		name  string
 		value int64
 	}{
 		{"requests_per_minute", int64(g.RequestsPerMinute)},
@@ -33,26 +28,29 @@ func (g *Grant) Validate() error {
 		{"tokens_per_month", g.TokensPerMonth},
 	} {
 		if n.value < 0 {
-			return &GrantError{n.field, n.value, "0, for no limit, or more"}
+			return fmt.Errorf("%s is %d, must be at least 0, where 0 is no limit", n.name, n.value)
 		}
 	}
-	if g.Priority < 0 || g.Priority > 100 {
-		return &GrantError{"priority", g.Priority, "a whole number from 1 to 100, or 0 for 1"}
+	if g.Priority < 0 || g.Priority > MaxPriority {
+		return fmt.Errorf("priority is %d, must be in [1, %d], or 0 for 1", g.Priority, MaxPriority)
 	}
 	if f := g.MaxFocus; f != nil && !(*f >= 0 && *f <= 1) {
-		return &GrantError{"max_focus", *f, "a number from 0 to 1"}
+		return fmt.Errorf("max_focus is %v, must be in [0, 1]", *f)
 	}
-	if n := max(len(g.Models), len(g.Networks)); n > MaxPatterns {
-		return &GrantError{"models and networks", n, fmt.Sprintf("at most %d of each", MaxPatterns)}
+	if n := len(g.Models); n > MaxPatterns {
+		return fmt.Errorf("models are %d, must be at most %d", n, MaxPatterns)
 	}
-	for i, m := range g.Models {
+	for _, m := range g.Models {
 		if err := CheckPattern(m); err != nil {
-			return &GrantError{fmt.Sprintf("models[%d]", i), fmt.Sprintf("%q", m), err.Error()}
+			return fmt.Errorf("models has %q, must have %w", m, err)
 		}
 	}
-	for i, n := range g.Networks {
+	if n := len(g.Networks); n > MaxPatterns {
+		return fmt.Errorf("networks are %d, must be at most %d", n, MaxPatterns)
+	}
+	for _, n := range g.Networks {
 		if err := checkNetwork(n); err != nil {
-			return &GrantError{fmt.Sprintf("networks[%d]", i), n, err.Error()}
+			return fmt.Errorf("networks has %v, must have %w", n, err)
 		}
 	}
 	return nil

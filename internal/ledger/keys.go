@@ -97,7 +97,7 @@ func checkName(name string) error {
 }
 
 func encodeGrant(grant account.Grant) (string, error) {
-	if err := grant.Validate(); err != nil {
+	if err := grant.Check(); err != nil {
 		return "", err
 	}
 	permits, err := json.Marshal(grant)
@@ -190,13 +190,13 @@ func (e *AmbiguousError) Error() string {
 
 // Revoke ends a key for good and at once, in all replicas, and returns it. What is given is its ID, the beginning of its ID or of its secret, or
 // the whole secret. Revoking twice keeps the first time. Errors are [account.ErrNoKey] and *[AmbiguousError].
-func (l *Ledger) Revoke(ctx context.Context, given string, now time.Time) (account.Key, error) {
+func (l *Ledger) Revoke(ctx context.Context, given string) (account.Key, error) {
 	id, err := l.Identify(ctx, given)
 	if err != nil {
 		return account.Key{}, err
 	}
 	// Where several revoke at once, the first wins.
-	_, err = l.db.ExecContext(ctx, `UPDATE aim_keys SET revoked = $1 WHERE id = $2 AND revoked = 0`, max(micros(now), 1), id)
+	_, err = l.db.ExecContext(ctx, `UPDATE aim_keys SET revoked = $1 WHERE id = $2 AND revoked = 0`, max(micros(l.options.Now()), 1), id)
 	if err != nil {
 		return account.Key{}, unavailable(ctx, err)
 	}

@@ -87,12 +87,13 @@ func TestKeyIsMadeFoundAndEnded(t *testing.T) {
 		clock.set(noon.Add(time.Hour))
 		refused(t, l, secret)
 		clock.set(noon)
-		if _, err := l.Revoke(t.Context(), key.ID, noon); err != nil {
+		if _, err := l.Revoke(t.Context(), key.ID); err != nil {
 			t.Error(err)
 		}
 		clock.set(noon.Add(-time.Hour)) // a clock that was set back does not bring it back
 		refused(t, l, secret)
-		if again, err := l.Revoke(t.Context(), key.ID, noon.Add(time.Minute)); err != nil || !again.Revoked.Equal(noon) {
+		clock.set(noon.Add(time.Minute))
+		if again, err := l.Revoke(t.Context(), key.ID); err != nil || !again.Revoked.Equal(noon) {
 			t.Errorf("revoked at %v, %v", again.Revoked, err)
 		}
 		if any, err := l.HasKeys(t.Context()); !any || err != nil {
@@ -121,13 +122,13 @@ func TestKeysThatCannotBe(t *testing.T) {
 		expires time.Time
 		grant   account.Grant
 	}{
-		"name: ":     {name: ""},
-		"100 bytes":  {name: strings.Repeat("a", 101)},
-		"control":    {name: "a\nb"},
-		"expires":    {name: "a", expires: noon},
-		"priority":   {name: "a", grant: account.Grant{Priority: 101}},
-		"models[0]":  {name: "a", grant: account.Grant{Models: []string{"[a"}}},
-		"2026-11-27": {name: "a", expires: noon.Add(-1)},
+		"name: ":          {name: ""},
+		"100 bytes":       {name: strings.Repeat("a", 101)},
+		"control":         {name: "a\nb"},
+		"expires":         {name: "a", expires: noon},
+		"priority":        {name: "a", grant: account.Grant{Priority: 101}},
+		`models has "[a"`: {name: "a", grant: account.Grant{Models: []string{"[a"}}},
+		"2026-11-27":      {name: "a", expires: noon.Add(-1)},
 	} {
 		if _, _, err := l.CreateKey(t.Context(), try.name, try.expires, try.grant); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want one with %q", try, err, want)
@@ -140,27 +141,27 @@ func TestKeysThatCannotBe(t *testing.T) {
 
 func TestRevokeByWhatIsAtHand(t *testing.T) {
 	both(t, func(t *testing.T, dsn string) {
-		l := open(t, dsn, Options{})
+		l := open(t, dsn, Options{Now: newClock(noon).now})
 		a, aSecret := create(t, l, "a")
 		b, bSecret := create(t, l, "b")
 		c, cSecret := create(t, l, "c")
 		ambiguous := &AmbiguousError{}
 		for _, given := range []string{"aim-", "key_", "k"} {
-			if _, err := l.Revoke(t.Context(), given, noon); !errors.As(err, &ambiguous) || len(ambiguous.IDs) != 3 {
+			if _, err := l.Revoke(t.Context(), given); !errors.As(err, &ambiguous) || len(ambiguous.IDs) != 3 {
 				t.Errorf("%q: %v, want three", given, err)
 			}
 		}
 		unknown := "aim-" + strings.Repeat("0", 43)
 		for _, given := range []string{"none", "%", "key_%", unknown, "KEY_"} {
-			if _, err := l.Revoke(t.Context(), given, noon); !errors.Is(err, account.ErrNoKey) || strings.Contains(err.Error(), unknown) {
+			if _, err := l.Revoke(t.Context(), given); !errors.Is(err, account.ErrNoKey) || strings.Contains(err.Error(), unknown) {
 				t.Errorf("%q: %v, want none", given, err)
 			}
 		}
-		if _, err := l.Revoke(t.Context(), "", noon); err == nil {
+		if _, err := l.Revoke(t.Context(), ""); err == nil {
 			t.Error("nothing was taken for the beginning of all")
 		}
 		for given, want := range map[string]account.Key{a.ID: a, b.Prefix: b, cSecret: c} {
-			if got, err := l.Revoke(t.Context(), given, noon); err != nil || got.ID != want.ID || !got.Revoked.Equal(noon) {
+			if got, err := l.Revoke(t.Context(), given); err != nil || got.ID != want.ID || !got.Revoked.Equal(noon) {
 				t.Errorf("%q: %+v, %v, want %s", given, got, err, want.ID)
 			}
 		}
@@ -176,7 +177,7 @@ func init() {
 		if err != nil {
 			return err
 		}
-		if _, err := l.Revoke(context.Background(), os.Getenv("AIM_LEDGER_KEY"), time.Now()); err != nil {
+		if _, err := l.Revoke(context.Background(), os.Getenv("AIM_LEDGER_KEY")); err != nil {
 			return err
 		}
 		return l.Close()
@@ -217,7 +218,7 @@ func TestKeysWhileTheDatabaseIsDown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := l.Revoke(t.Context(), revoked.ID, noon); err != nil {
+	if _, err := l.Revoke(t.Context(), revoked.ID); err != nil {
 		t.Fatal(err)
 	}
 	server.Stop(t)
@@ -235,7 +236,7 @@ func TestKeysWhileTheDatabaseIsDown(t *testing.T) {
 	refused(t, l, "not even a secret")
 	for name, ask := range map[string]func() error{
 		"Keys":   func() error { _, err := l.Keys(t.Context()); return err },
-		"Revoke": func() error { _, err := l.Revoke(t.Context(), known.ID, noon); return err },
+		"Revoke": func() error { _, err := l.Revoke(t.Context(), known.ID); return err },
 		"Totals": func() error { _, err := l.Totals(t.Context(), account.Query{}); return err },
 		"Spent":  func() error { _, err := l.Spent(t.Context(), known.ID, noon); return err },
 		"create": func() error { _, _, err := l.CreateKey(t.Context(), "a", time.Time{}, account.Grant{}); return err },
@@ -308,7 +309,7 @@ func TestDamagedGrantIsRefused(t *testing.T) {
 		if keys, err := l.Keys(t.Context()); len(keys) != 2 || err == nil {
 			t.Errorf("%d keys, %v", len(keys), err)
 		}
-		if _, err := l.Revoke(t.Context(), key.ID, noon); err != nil {
+		if _, err := l.Revoke(t.Context(), key.ID); err != nil {
 			t.Error(err)
 		}
 	})

@@ -12,9 +12,6 @@ import (
 	"aim/internal/account"
 )
 
-// Breakdowns are what [account.Query.By] may list.
-var Breakdowns = []string{"key", "model", "day", "month"}
-
 // Totals sums up usage. Without a breakdown it returns one total, also where there was no usage; else one for each combination that occurs,
 // ordered by period, key and model.
 //
@@ -77,8 +74,8 @@ type split struct {
 
 func breakdown(by []string) (s split, err error) {
 	for _, b := range by {
-		if !slices.Contains(Breakdowns, b) {
-			return split{}, fmt.Errorf("by: %q: want one of %s", b, strings.Join(Breakdowns, ", "))
+		if !slices.Contains(account.Groupings, b) {
+			return split{}, fmt.Errorf("by: %q: want one of %s", b, strings.Join(account.Groupings, ", "))
 		}
 	}
 	day, month := slices.Contains(by, "day"), slices.Contains(by, "month")
