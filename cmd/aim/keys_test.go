@@ -27,6 +27,7 @@ func accounts(t *testing.T, dsn string) *ledger.Ledger {
 }
 
 func TestKeysOfARunningServer(t *testing.T) {
+	t.Setenv("AIM_DATABASE", "") // not the accounts of whoever runs the tests
 	dir := t.TempDir()
 	for name, dsn := range map[string]string{
 		"sqlite":   filepath.Join(dir, "aim.db"),
