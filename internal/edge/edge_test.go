@@ -488,8 +488,13 @@ func TestSilentHandshake(t *testing.T) {
 	}
 	plain := dial(t, addr)
 	_, _ = io.WriteString(plain, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // what comes back is looked at
-	if r, err := http.ReadResponse(bufio.NewReader(plain), nil); err != nil || r.StatusCode != http.StatusBadRequest {
-		t.Errorf("plain HTTP: %v, %v", r, err)
+	r, err := http.ReadResponse(bufio.NewReader(plain), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Body.Close()
+	if r.StatusCode != http.StatusBadRequest {
+		t.Errorf("plain HTTP: %s", r.Status)
 	}
 }
 
