@@ -100,11 +100,7 @@ func (s *Server) generate(ctx context.Context, c *call, r reply, took *measure.R
 // arrived notes when events came, and what their ends tell.
 func arrived(took *measure.Request, list []event) {
 	for _, e := range list {
-		n := len(e.delta.Tokens)
-		if e.delta.End != nil {
-			n++
-		}
-		took.Tokens(e.choice, n)
+		took.Tokens(e.choice, e.delta.Chosen)
 		if e.delta.Finish != "" {
 			took.Waited(e.delta.Usage.Queued)
 		}

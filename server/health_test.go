@@ -62,11 +62,14 @@ func TestObservers(t *testing.T) {
 	} {
 		got := o.all()[i]
 		if got.Method != want.Method || got.Endpoint != want.Endpoint || got.Model != want.Model || got.Status != want.Status || got.Code != want.Code ||
-			got.Stream != want.Stream || got.PromptTokens != want.PromptTokens || got.CompletionTokens != want.CompletionTokens {
+			got.Stream != want.Stream || got.Answers != (i < 2) || got.PromptTokens != want.PromptTokens || got.CompletionTokens != want.CompletionTokens {
 			t.Errorf("request %d: %+v, want %+v", i, got, want)
 		}
 		if got.ID == "" || !got.Ended.After(got.Began) {
 			t.Errorf("request %d: %+v", i, got)
+		}
+		if i == 5 && stages(&got) != "parse compute write" {
+			t.Errorf("request %d: stages %s", i, stages(&got))
 		}
 		if i > 1 {
 			continue

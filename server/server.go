@@ -277,15 +277,18 @@ func (s *Server) admitted(c *gin.Context, parse func(*object) (*call, error), to
 
 // answer serves a request that no engine generates for: read it, and write what it asks for.
 func (s *Server) answer(c *gin.Context, find func(*object) (any, error)) {
+	r := recordOf(c)
 	o, err := s.read(c)
-	recordOf(c).took.Mark(measure.Parse, time.Now())
+	r.took.Mark(measure.Parse, time.Now())
 	if err == nil {
 		err = s.take(c, 0)
 	}
 	if err == nil {
 		var v any
-		if v, err = find(o); err == nil {
-			s.logUnread(o, recordOf(c).id)
+		v, err = find(o)
+		r.took.Mark(measure.Compute, time.Now())
+		if err == nil {
+			s.logUnread(o, r.id)
 			s.settle(c)
 			writeJSON(c, http.StatusOK, v)
 			return
@@ -296,21 +299,20 @@ func (s *Server) answer(c *gin.Context, find func(*object) (any, error)) {
 
 // parse reads a call.
 func (s *Server) parse(c *gin.Context, parse func(*object) (*call, error)) (*call, error) {
-	o, err := s.read(c)
-	if err != nil {
-		return nil, err
-	}
-	call, err := parse(o)
-	if err != nil {
-		return nil, err
-	}
 	r := recordOf(c)
-	s.logUnread(o, r.id)
+	o, err := s.read(c)
+	var call *call
+	if err == nil {
+		call, err = parse(o)
+	}
 	r.took.Mark(measure.Parse, time.Now())
-	if err := call.permits(r); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	err = s.impose(r, call)
+	s.logUnread(o, r.id)
+	if err = call.permits(r); err == nil {
+		err = s.impose(r, call)
+	}
 	r.took.Mark(measure.Policy, time.Now())
 	return call, err
 }
@@ -340,7 +342,7 @@ func (s *Server) read(c *gin.Context) (*object, error) {
 // run generates the answer to a call.
 func (s *Server) run(c *gin.Context, call *call, r reply) error {
 	rec := recordOf(c)
-	rec.took.Stream = call.stream
+	rec.took.Answers, rec.took.Stream = true, call.stream
 	err := s.generate(c.Request.Context(), call, accounted{r, func() { s.settle(c) }}, &rec.took, &rec.usage)
 	rec.took.Generated(time.Now())
 	if rec.table.LogText {

@@ -12,6 +12,8 @@ import (
 const (
 	// Parse is reading the request and its body.
 	Parse = "parse"
+	// Compute is the work of endpoints that generate nothing.
+	Compute = "compute"
 	// Policy is deciding what is imposed, and Limits admitting the request under those of its key.
 	Policy = "policy"
 	Limits = "limits"
@@ -34,8 +36,8 @@ type Request struct {
 	// Status is that of HTTP, 499 for a client that left; Code says what failed and Refused which limit did, "" for nothing.
 	Status        int
 	Code, Refused string
-	// Stream says that the answer was one.
-	Stream bool
+	// Answers says that it was handed over to be answered by a model, and Stream that the answer was to be one.
+	Answers, Stream bool
 	// Traceparent and Tracestate are the headers of W3C Trace Context, as they came.
 	Traceparent, Tracestate string
 
@@ -61,10 +63,10 @@ type Stage struct {
 	From, To time.Time
 }
 
-// arrivals are those of a choice's tokens.
+// arrivals are those of a choice's tokens: how many have been chosen, and how many of them came by the last time.
 type arrivals struct {
-	last    time.Time
-	pending int
+	last           time.Time
+	chosen, before int
 }
 
 // Begin starts the clock.
@@ -79,7 +81,7 @@ func (r *Request) Mark(stage string, now time.Time) {
 	r.marked = now
 }
 
-// Tokens notes that a choice has yielded n tokens, which have just arrived; see Arrived.
+// Tokens notes that a choice has n tokens by now; see Arrived.
 func (r *Request) Tokens(choice, n int) {
 	if n <= 0 {
 		return
@@ -87,7 +89,7 @@ func (r *Request) Tokens(choice, n int) {
 	if choice >= len(r.choices) {
 		r.choices = append(r.choices, make([]arrivals, choice+1-len(r.choices))...)
 	}
-	r.choices[choice].pending += n
+	r.choices[choice].chosen = max(r.choices[choice].chosen, n)
 }
 
 // Arrived says when those of Tokens came. Several that came together share the time since the one before; of a choice's first ones only the
@@ -95,7 +97,8 @@ func (r *Request) Tokens(choice, n int) {
 func (r *Request) Arrived(now time.Time) {
 	for i := range r.choices {
 		c := &r.choices[i]
-		if c.pending == 0 {
+		n := c.chosen - c.before
+		if n == 0 {
 			continue
 		}
 		if r.First.IsZero() {
@@ -103,9 +106,9 @@ func (r *Request) Arrived(now time.Time) {
 		}
 		r.Last = now
 		if !c.last.IsZero() {
-			r.Gaps.add(now.Sub(c.last)/time.Duration(c.pending), c.pending)
+			r.Gaps.add(now.Sub(c.last)/time.Duration(n), n)
 		}
-		c.last, c.pending = now, 0
+		c.last, c.before = now, c.chosen
 	}
 }
 

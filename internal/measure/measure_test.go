@@ -17,7 +17,7 @@ func TestStages(t *testing.T) {
 	r.Mark(Policy, at(3))
 	r.Tokens(0, 1)
 	r.Arrived(at(103))
-	r.Tokens(0, 2)
+	r.Tokens(0, 3)
 	r.Tokens(1, 1)
 	r.Arrived(at(123))
 	r.Waited(20 * time.Millisecond)

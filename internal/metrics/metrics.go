@@ -83,7 +83,7 @@ func New(o Options) *Metrics {
 		return h
 	}
 	m.requests = counter("aim_requests_total", "Requests that are over, by their outcome.", "model", "endpoint", "status", "code")
-	m.duration = histogram("aim_request_duration_seconds", "Time from a request's arrival to its end, of those for a model.", wholes)
+	m.duration = histogram("aim_request_duration_seconds", "Time from a request's arrival to its end, of those that a model answers.", wholes)
 	m.first = histogram("aim_time_to_first_token_seconds", "Time from a request's arrival to its first token.", waits)
 	m.queue = histogram("aim_queue_time_seconds", "Time that a request waited for a slot.", waits)
 	m.gaps = newGaps("aim_inter_token_latency_seconds", "Time between the tokens of an answer, as they reach its handler.")
@@ -124,10 +124,13 @@ func (m *Metrics) Observe(r *measure.Request) {
 	if model == "" {
 		return
 	}
-	m.duration.WithLabelValues(model).Observe(r.Ended.Sub(r.Began).Seconds())
 	m.prompt.WithLabelValues(model).Add(float64(r.PromptTokens))
 	m.cached.WithLabelValues(model).Add(float64(r.CachedTokens))
 	m.completion.WithLabelValues(model).Add(float64(r.CompletionTokens))
+	if !r.Answers {
+		return
+	}
+	m.duration.WithLabelValues(model).Observe(r.Ended.Sub(r.Began).Seconds())
 	if !r.First.IsZero() {
 		m.first.WithLabelValues(model).Observe(r.First.Sub(r.Began).Seconds())
 	}
