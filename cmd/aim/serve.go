@@ -281,8 +281,8 @@ func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Path == "/health/live" {
-		_, _ = io.WriteString(w, `{"status":"ok"}`)
+	if r.URL.Path == "/health/live" { // who loads lives
+		_, _ = io.WriteString(w, `{"status":"loading"}`)
 		return
 	}
 	w.Header().Set("Retry-After", "1")

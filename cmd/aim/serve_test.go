@@ -173,6 +173,10 @@ func TestFrontDoorSaysThatItIsLoading(t *testing.T) {
 		w.Header().Get("Retry-After") == "" || len(body["error"]) != 4 {
 		t.Errorf("status %d, %v, body %s", w.Code, err, w.Body)
 	}
+	live := httptest.NewRecorder()
+	if door.ServeHTTP(live, httptest.NewRequest(http.MethodGet, "/health/live", nil)); live.Code != http.StatusOK {
+		t.Errorf("alive: status %d, body %s", live.Code, live.Body)
+	}
 	door.open(http.NotFoundHandler())
 	if w := get(); w.Code != http.StatusNotFound {
 		t.Errorf("status %d after opening", w.Code)
