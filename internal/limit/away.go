@@ -3,8 +3,11 @@ package limit
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // This file is about Redis going away and coming back, and about the leases of what runs.
@@ -26,6 +29,9 @@ func (r *Redis) heard(err error) {
 			r.opt.Log.Info("limits are shared again: Redis answers")
 		}
 		return
+	}
+	if errors.Is(err, redis.ErrPoolTimeout) {
+		return // there are too many of us, which says nothing about Redis
 	}
 	again := max(1, int64(time.Since(r.began))+int64(r.opt.Retry))
 	if r.down.Swap(again) == 0 {

@@ -73,6 +73,7 @@ func NewRedis(url string, o Options) (*Redis, error) {
 	c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.PoolTimeout = o.Wait, o.Wait, o.Wait, o.Wait
 	c.ContextTimeoutEnabled = true
 	c.MaxRetries, c.DialerRetries = -1, 1 // who fails is left alone
+	c.PoolSize = max(c.PoolSize, connections)
 	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	r := &Redis{
 		opt: o, client: redis.NewClient(c), local: NewLocal(o), began: time.Now(),
@@ -92,6 +93,9 @@ func (r *Redis) Close() error {
 
 // Shared says that limits are shared at present, that is that Redis answered when it was last asked.
 func (r *Redis) Shared() bool { return r.down.Load() == 0 }
+
+// connections is how many there may be. Those who wait for one hold up their requests.
+const connections = 64
 
 // names are those of a key in Redis; the braces keep them on one node of a cluster.
 func (r *Redis) names(key string) []string {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -240,6 +241,66 @@ func TestRedisRestarts(t *testing.T) {
 	}
 	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "this replica alone") || !strings.Contains(text, "shared again") {
 		t.Errorf("the log: %s", text)
+	}
+}
+
+// TestRedisPauses: Redis stops answering and goes on with what it knew, which lacks what was spent meanwhile. The budget holds, also when it stops again.
+func TestRedisPauses(t *testing.T) {
+	s := startRedis(t)
+	var spent atomic.Int64
+	r, err := NewRedis(s.url(), Options{
+		Prefix: own(), Wait: 200 * time.Millisecond, Retry: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Spent: func(context.Context, string, time.Time) (int64, error) { return spent.Load(), nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	g := &account.Grant{TokensPerDay: 3000}
+	total := 0
+	serve := func(n int) {
+		t.Helper()
+		for range n {
+			h, _, err := r.Take(t.Context(), "k", g, 10)
+			if errors.As(err, new(*Refused)) {
+				continue
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			spent.Add(10)
+			h.Settle(t.Context(), 10)
+			total++
+		}
+	}
+	send := func(sig os.Signal) {
+		t.Helper()
+		if err := s.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve(50)
+	send(syscall.SIGSTOP)
+	serve(100)
+	if r.Shared() || total != 150 {
+		t.Errorf("shared: %v, %d requests were admitted, want 150", r.Shared(), total)
+	}
+	send(syscall.SIGCONT)
+	for range 1000 {
+		if serve(1); r.Shared() {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	serve(300)
+	// What was sent before it stopped is done when it goes on, and nobody settles that.
+	if !r.Shared() || total > 300 || total < 280 {
+		t.Errorf("shared: %v, %d requests were admitted under a budget for 300", r.Shared(), total)
+	}
+	before := total
+	send(syscall.SIGSTOP)
+	serve(100)
+	if r.Shared() || total > 300 {
+		t.Errorf("shared: %v, %d more requests were admitted when it stopped again", r.Shared(), total-before)
 	}
 }
 
