@@ -20,7 +20,9 @@ import (
 func configFile() string { return cmp.Or(os.Getenv("AIM_CONFIG"), "aim.yaml") }
 
 // configOptions are what a configuration is read with.
-func configOptions() config.Options { return config.Options{Environ: os.Environ(), Parameters: parameters{}} }
+func configOptions() config.Options {
+	return config.Options{Environ: os.Environ(), Parameters: parameters{}}
+}
 
 func newConfig() *cobra.Command {
 	cmd := &cobra.Command{

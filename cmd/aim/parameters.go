@@ -15,6 +15,12 @@ func (parameters) Names() []string {
 	return names
 }
 
+// Bounds implements [config.Parameters].
+func (parameters) Bounds() []string {
+	_, names := server.TunableFields()
+	return names
+}
+
 // Check implements [config.Parameters].
 func (parameters) Check(name string, value any) error {
 	raw, err := json.Marshal(value)

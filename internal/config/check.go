@@ -240,19 +240,19 @@ func (c *Config) parameters(known Parameters) Errors {
 	if known == nil {
 		return nil
 	}
-	j, all := &judge{c: c}, known.Names()
+	j, tunable, bounded := &judge{c: c}, known.Names(), known.Bounds()
 	for _, name := range names(c.VirtualModels) {
 		v, path := c.VirtualModels[name], "virtual_models."+name
-		exists := func(path, parameter string) bool {
+		exists := func(path, parameter, what string, all []string) bool {
 			if slices.Contains(all, parameter) {
 				return true
 			}
-			j.fail(path, "requests have no sampling parameter of this name", guess(parameter, all, "there are "))
+			j.fail(path, "requests have no sampling parameter of this name that can have "+what, guess(parameter, all, "there are "))
 			return false
 		}
 		for _, p := range names(v.Defaults) {
 			at := path + ".defaults." + p
-			if !exists(at, p) {
+			if !exists(at, p, "a default", tunable) {
 				continue
 			}
 			if err := known.Check(p, v.Defaults[p].Any); err != nil {
@@ -261,7 +261,7 @@ func (c *Config) parameters(known Parameters) Errors {
 		}
 		for _, p := range names(v.Bounds) {
 			at := path + ".bounds." + p
-			if b := v.Bounds[p]; exists(at, p) && b != nil {
+			if b := v.Bounds[p]; exists(at, p, "bounds", bounded) && b != nil {
 				j.limit(at+".min", p, b.Min, known)
 				j.limit(at+".max", p, b.Max, known)
 			}

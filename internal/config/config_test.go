@@ -21,8 +21,10 @@ var update = flag.Bool("update", false, "write docs/aim.schema.json and the tabl
 // parameters are some that requests have.
 type parameters struct{}
 
-func (parameters) Names() []string {
-	return []string{"temperature", "top_p", "n", "top_logprobs", "logit_bias", "max_tokens"}
+func (p parameters) Names() []string { return append(p.Bounds(), "ignore_eos", "logit_bias") }
+
+func (parameters) Bounds() []string {
+	return []string{"temperature", "top_p", "n", "top_logprobs", "seed", "max_tokens"}
 }
 
 func (parameters) Check(name string, v any) error {
@@ -167,7 +169,7 @@ virtual_models:
     context: 8192
     description: 3
     defaults: {temperature: 3, temprature: 1}
-    bounds: {n: {min: 3, max: 1}, top_p: [1]}
+    bounds: {n: {min: 3, max: 1}, top_p: [1], ignore_eos: {allowed: false}, temperature: {max: 3}}
 `
 	_, err := Parse("aim.yaml", []byte(file), all)
 	var list Errors
@@ -199,9 +201,11 @@ virtual_models:
 		`aim.yaml:33:15: virtual_models.smollm2.adapters: models.smollm2 has no set of adapters named "poet"; its adapter_sets are none`,
 		`aim.yaml:35:18: virtual_models.smollm2.description: want text, and 3 is read as integer; write "3"`,
 		`aim.yaml:36:29: virtual_models.smollm2.defaults.temperature: want a number from 0 to 2, not 3`,
-		`aim.yaml:36:44: virtual_models.smollm2.defaults.temprature: requests have no sampling parameter of this name; did you mean temperature?`,
+		`aim.yaml:36:44: virtual_models.smollm2.defaults.temprature: requests have no sampling parameter of this name that can have a default; did you mean temperature?`,
 		`aim.yaml:37:23: virtual_models.smollm2.bounds.n.min: 3 is above max: 1`,
 		`aim.yaml:37:42: virtual_models.smollm2.bounds.top_p: want settings, as name: value, each on a line of its own`,
+		`aim.yaml:37:47: virtual_models.smollm2.bounds.ignore_eos: requests have no sampling parameter of this name that can have bounds; there are temperature, top_p, n, top_logprobs, seed, max_tokens`,
+		`aim.yaml:37:96: virtual_models.smollm2.bounds.temperature.max: want a number from 0 to 2, not 3`,
 	}
 	got := strings.Split(err.Error(), "\n")
 	for i := range max(len(got), len(want)) {

@@ -32,8 +32,9 @@ type Options struct {
 
 // Parameters knows the sampling parameters of requests.
 type Parameters interface {
-	// Names lists them.
+	// Names lists those that may have defaults, and Bounds those that may have bounds.
 	Names() []string
+	Bounds() []string
 	// Check says what is wrong with a value, nil for nothing. The value is one of those that [Value] lists.
 	Check(name string, value any) error
 }

@@ -249,9 +249,10 @@ type VirtualModel struct {
 	MaxTokens int `yaml:"max_tokens" default:"0" check:"0..2147483647"`
 	// What requests may ask of focus.
 	Focus Focus `yaml:"focus"`
-	// Sampling parameters of requests that give none, by their names in requests.
+	// Sampling parameters of requests that give none, by their names in requests: those that are numbers or booleans.
 	Defaults map[string]Value `yaml:"defaults"`
-	// Which sampling parameters requests may give, by their names in requests. What is out of bounds is refused by name.
+	// Which sampling parameters that are numbers requests may give, by their names in requests. What is out of bounds is refused by name; a default of the API that
+	// is outside is moved in.
 	Bounds map[string]*Bound `yaml:"bounds"`
 	// What it shows.
 	Show Show `yaml:"show"`
