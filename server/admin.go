@@ -153,7 +153,10 @@ func (r *keyRequest) check(t *table) error {
 
 func (s *Server) revokeKey(c *gin.Context) {
 	key, err := s.admin.Revoke(c.Request.Context(), c.Param("id"))
-	if errors.Is(err, account.ErrNoKey) {
+	switch {
+	case errors.Is(err, account.ErrAmbiguous):
+		err = invalid("", "key_ambiguous", "%v", err)
+	case errors.Is(err, account.ErrNoKey):
 		err = notFound("", "key_not_found", "there is no API key %s", clip(c.Param("id")))
 	}
 	if err != nil {

@@ -2,14 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"aim/internal/account"
 	"aim/internal/config"
@@ -126,11 +122,3 @@ func edgeSettings(c *config.Config, a *accounts, at net.Addr) edge.Settings {
 		Guarded: !a.needed && edge.Loopback(at),
 	}
 }
-
-// unused keeps the linter from finding what is used by other systems' files.
-var (
-	_ = errors.New
-	_ = filepath.Join
-	_ = strings.Join
-	_ = time.Second
-)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -93,7 +94,7 @@ func TestVariants(t *testing.T) {
 	var names []string
 	keys := map[string]string{}
 	for i, v := range e.variants {
-		gauge, err := newGauge(e, engineOptions{stateDir: t.TempDir()}, newLogger(t.Output(), "warn", "text"), nil)
+		gauge, err := newGauge(e, engineOptions{stateDir: t.TempDir()}, newLogger(t.Output(), new(slog.LevelVar), "warn", "text"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -40,9 +40,13 @@ func BenchmarkHTTP(b *testing.B) {
 			}
 			defer e.close()
 			defer e.start()()
-			web := httptest.NewServer(server.New(server.Config{
-				Models: []server.Model{{ID: "m", Engine: e.Engine, Template: e.template}}, Secret: e.secret,
-			}).Handler())
+			api, err := server.New(server.Config{
+				Serving: server.Serving{Models: []server.Model{{ID: "m", Engine: e.Engine, Template: e.template}}, Secret: e.secret},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			web := httptest.NewServer(api.Handler())
 			defer web.Close()
 
 			ends := testmodel.NoEnd(e.model)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -132,7 +133,7 @@ func levelsHold(t *testing.T, path string, prompts []string, tolerance float64) 
 	}
 	defer e.close()
 	defer e.start()()
-	g, err := newGauge(e, o, newLogger(t.Output(), "warn", "text"), nil)
+	g, err := newGauge(e, o, newLogger(t.Output(), new(slog.LevelVar), "warn", "text"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -366,4 +366,3 @@ func within(limit time.Duration, done func() bool) bool {
 	}
 	return true
 }
-

@@ -15,8 +15,8 @@ import (
 	"aim/internal/testpostgres"
 )
 
-// accounts opens the database of a test as a server does.
-func accounts(t *testing.T, dsn string) *ledger.Ledger {
+// openAccountsOf opens the database of a test as a server does.
+func openAccountsOf(t *testing.T, dsn string) *ledger.Ledger {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), dsn, ledger.Options{Spool: t.TempDir()})
 	if err != nil {
@@ -44,7 +44,7 @@ func TestKeysOfARunningServer(t *testing.T) {
 }
 
 func keysOfARunningServer(t *testing.T, dsn, stateDir string) {
-	server := accounts(t, dsn)
+	server := openAccountsOf(t, dsn)
 	aim := func(args ...string) string {
 		t.Helper()
 		out, err := try(t, "", append(args, "--state-dir", stateDir)...)

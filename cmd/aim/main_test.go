@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"aim/internal/testmodel"
+
+	"aim/internal/config"
 )
 
 // try runs a command line without a model folder and returns what it prints.
@@ -181,11 +185,20 @@ func TestBrokenModelEndsServe(t *testing.T) {
 func TestServeEndsWhileLoading(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	end()
-	o := serveOptions{addr: "127.0.0.1:0"}
-	o.model = filepath.Join(t.TempDir(), "never opened.gguf")
-	if e, err := load(ctx, o, new(bytes.Buffer)); e != nil {
-		t.Errorf("got %v, %v", e, err)
+	c := config.Default()
+	c.Models = map[string]*config.Model{"m": config.NewModel(filepath.Join(t.TempDir(), "never opened.gguf"))}
+	set, err := configured(c)
+	if err != nil {
+		t.Fatal(err)
 	}
+	h, err := newHouse(ctx, set, slog.Default(), new(bytes.Buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := h.models(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, %v", list, err)
+	}
+	h.close(0, func() {})
 }
 
 func TestScaled(t *testing.T) {

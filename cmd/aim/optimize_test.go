@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -104,7 +105,7 @@ func TestProbeIsBounded(t *testing.T) {
 	for _, want := range []string{"looking for the fastest format", "no format is faster"} {
 		var log bytes.Buffer
 		o := engineOptions{model: model, optimize: "auto", threads: 2}
-		if err := o.useWeights(t.Context(), true, newLogger(&log, "info", "text"), &log); err != nil || o.weights != model {
+		if err := o.useWeights(t.Context(), true, newLogger(&log, new(slog.LevelVar), "info", "text"), &log); err != nil || o.weights != model {
 			t.Errorf("%s is loaded, %v", o.weights, err)
 		}
 		if !strings.Contains(log.String(), want) || !strings.Contains(log.String(), "it took longer than 1ms") {

@@ -42,6 +42,7 @@ type serveOptions struct {
 	config   string
 	database string
 	metrics  string
+	stuck    time.Duration
 	// exitStuck ends the process where a decode does not end.
 	exitStuck bool
 	// changed are the flags that were given.
@@ -102,6 +103,7 @@ a second signal ends it at once.`,
 	f.StringVar(&o.config, "config", "", "configuration file (default: $AIM_CONFIG; without one the flags say all)")
 	addDatabase(f, &o.database)
 	f.StringVar(&o.metrics, "metrics-addr", "", "address to answer /metrics on, apart from the API, where administrators find it otherwise")
+	f.DurationVar(&o.stuck, "stuck-timeout", time.Minute, "how long one decode may take before the server counts as stuck, and is not ready")
 	f.BoolVar(&o.exitStuck, "watchdog-exit", false, "end the process when a decode does not end, for a supervisor to start it again")
 	choiceVar(f, &o.logLevel, "log-level", "least level to log", "info", "debug", "warn", "error")
 	choiceVar(f, &o.logAs, "log-format", "form of the log", "text", "json")
@@ -165,32 +167,28 @@ func (o *serveOptions) ofFlags() (*setting, error) {
 	if err := o.override(c, serverFlags); err != nil {
 		return nil, err
 	}
-	path, err := o.find()
-	if err != nil {
-		return nil, err
+	name := "model"
+	if path, err := o.find(); err == nil { // else loading says so, once the server listens
+		name = models.Name(path)
 	}
-	return o.flagged(c, models.Name(path))
+	return o.flagged(c, name)
 }
 
 // serverFlags are those that say something about the server and not about a model.
-var serverFlags = []string{"addr", "pprof", "keep-alive", "drain-timeout", "log-level", "log-format"}
+var serverFlags = []string{"addr", "pprof", "keep-alive", "drain-timeout", "log-level", "log-format", "database", "metrics-addr", "stuck-timeout", "watchdog-exit"}
 
 // override lets the flags that were given override settings.
 func (o *serveOptions) override(c *config.Config, known []string) error {
 	for _, f := range o.changed {
-		switch {
-		case slices.Contains([]string{"config", "database", "metrics-addr", "watchdog-exit"}, f.Name):
-		case slices.Contains(known, f.Name):
-			if err := c.SetFlag(f.Name, f.Value.String()); err != nil {
-				return usageError{err}
-			}
+		if !slices.Contains(known, f.Name) {
+			continue
 		}
-	}
-	if o.database != "" {
-		c.Accounts.Database, c.Accounts.DatabaseFile = config.DSN(o.database), ""
-	}
-	if o.metrics != "" {
-		c.Server.MetricsAddress = o.metrics
+		if err := c.SetFlag(f.Name, f.Value.String()); err != nil {
+			return usageError{err}
+		}
+		if f.Name == "database" {
+			c.Accounts.DatabaseFile = ""
+		}
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (s *site) load(ctx context.Context, set *setting) (err error) {
 	cfg := server.Config{
 		Serving: serving, Build: "aim " + version(), Log: s.log, MaxBody: int64(set.Server.MaxBody), KeepAlive: set.Server.KeepAlive,
 		Keys: s.accounts, Limits: s.accounts.limits, Ledger: s.accounts.ledger, Admin: s.accounts.ledger,
-		SharePrefixes: set.Accounts.SharePrefixes, ClientAddr: edge.ClientAddr, Observers: []server.Observer{s.metrics},
+		Stuck: set.Server.StuckTimeout, SharePrefixes: set.Accounts.SharePrefixes, ClientAddr: edge.ClientAddr, Observers: []server.Observer{s.metrics},
 	}
 	if s.tracer != nil {
 		cfg.Observers = append(cfg.Observers, s.tracer)
@@ -161,7 +161,7 @@ func (s *site) watch() {
 		defer close(ended)
 		s.api.Watch(ctx, func(model string, took time.Duration) {
 			s.metrics.Stuck(model)
-			if s.options.exitStuck {
+			if s.setting.Server.WatchdogExit {
 				s.log.Error("the process ends, because a decode does not", "model", model, "for", took)
 				os.Exit(70) // nothing can be drained: the decode holds the engine
 			}

@@ -79,6 +79,8 @@ func (g *Grant) From(addr netip.Addr) bool {
 var (
 	// ErrNoKey says that no active key has the secret given.
 	ErrNoKey = errors.New("no such API key")
+	// ErrAmbiguous says that what was given could be meant for several keys.
+	ErrAmbiguous = errors.New("more than one API key is meant")
 	// ErrUnavailable says that the database cannot be asked. What could be answered from memory was.
 	ErrUnavailable = errors.New("the accounts cannot be reached")
 )

@@ -35,7 +35,7 @@ type Server struct {
 	// Address to listen on, host:port; port 0 takes a free one.
 	Address string `yaml:"address" default:"127.0.0.1:8080" check:"address" flag:"addr"`
 	// Address to answer /metrics on, apart from the API. Empty for the API's own.
-	MetricsAddress string `yaml:"metrics_address" check:"address"`
+	MetricsAddress string `yaml:"metrics_address" check:"address" flag:"metrics-addr"`
 	// Address to answer Go's profiles on, for operators alone. Empty for none.
 	ProfileAddress string `yaml:"profile_address" check:"address" flag:"pprof"`
 	// How long a stream may be silent before a comment is sent; negative for never.
@@ -46,6 +46,10 @@ type Server struct {
 	QueueTimeout time.Duration `yaml:"queue_timeout" default:"0s" check:"at least 0" apply:"now"`
 	// How long a request may take in all before its answer ends; 0 for no limit.
 	RequestTimeout time.Duration `yaml:"request_timeout" default:"0s" check:"at least 0" apply:"now"`
+	// How long one decode may take before the server counts as stuck, and is not ready.
+	StuckTimeout time.Duration `yaml:"stuck_timeout" default:"1m" check:"above 0" flag:"stuck-timeout"`
+	// Whether the process ends when a decode does not end, for a supervisor to start it again.
+	WatchdogExit bool `yaml:"watchdog_exit" default:"false" flag:"watchdog-exit"`
 	// Largest body of a request.
 	MaxBody Size `yaml:"max_body" default:"4MiB" check:"1KiB..1GiB"`
 	// Largest head of a request, in bytes.
@@ -96,7 +100,7 @@ type CORS struct {
 // Accounts is where API keys, usage and limits are kept.
 type Accounts struct {
 	// Path of an SQLite file, or a postgres:// URL. Empty for accounts.db in the state folder.
-	Database DSN `yaml:"database" path:"dsn"`
+	Database DSN `yaml:"database" path:"dsn" flag:"database"`
 	// File that holds the value of database, so that its password stands nowhere else.
 	DatabaseFile string `yaml:"database_file" path:"file"`
 	// redis:// or rediss:// URL of Redis or Valkey, which replicas share limits through. Empty where there is one replica.

@@ -154,7 +154,13 @@ func TestRemoteCheck(t *testing.T) {
 func TestRemoteIsOurServer(t *testing.T) {
 	e := startEngine(t, 4, llamatest.Options{})
 	secret := []byte("of the test")
-	web := httptest.NewServer(server.New(server.Config{Models: []server.Model{{ID: "fake", Engine: e}}, Secret: secret, Log: slog.New(slog.DiscardHandler)}).Handler())
+	api, err := server.New(server.Config{
+		Serving: server.Serving{Models: []server.Model{{ID: "fake", Engine: e}}, Secret: secret}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(api.Handler())
 	t.Cleanup(web.Close)
 	r := &Remote{URL: web.URL + "/v1", Model: "fake", Kind: Completion, MaxTokens: 4}
 	if err := r.Check(t.Context()); err != nil {

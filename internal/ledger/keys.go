@@ -188,6 +188,9 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%q is the beginning of %d keys: give more of one of %s", e.Given, len(e.IDs), strings.Join(e.IDs, ", "))
 }
 
+// Unwrap returns [account.ErrAmbiguous].
+func (e *AmbiguousError) Unwrap() error { return account.ErrAmbiguous }
+
 // Revoke ends a key for good and at once, in all replicas, and returns it. What is given is its ID, the beginning of its ID or of its secret, or
 // the whole secret. Revoking twice keeps the first time. Errors are [account.ErrNoKey] and *[AmbiguousError].
 func (l *Ledger) Revoke(ctx context.Context, given string) (account.Key, error) {
