@@ -47,7 +47,10 @@ func start(t *testing.T) *site {
 		},
 	})
 	api, err := server.New(server.Config{
-		Models: []server.Model{{ID: "base", Engine: e}, {ID: "lite", Engine: e, Sigma: 2}}, Secret: []byte("of the tests"), Observers: []server.Observer{m},
+		Serving: server.Serving{
+			Models: []server.Model{{ID: "base", Engine: e}, {ID: "lite", Engine: e, Sigma: 2}}, Secret: []byte("of the tests"),
+		},
+		Observers: []server.Observer{m},
 	})
 	if err != nil {
 		t.Fatal(err)
