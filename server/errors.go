@@ -184,6 +184,7 @@ func wireParam(param string) string {
 func (s *Server) fail(c *gin.Context, err error) {
 	e := asAPIError(err)
 	s.report(c, e, err)
+	s.settle(c)
 	if e.status == statusGone {
 		return
 	}

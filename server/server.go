@@ -256,6 +256,7 @@ func (s *Server) complete(c *gin.Context, parse func(*object) (*call, error)) {
 	default:
 		e := asAPIError(err)
 		s.report(c, e, err)
+		s.settle(c)
 		if e.status != statusGone {
 			_ = st.fail(e) // that the client also left changes nothing
 		}

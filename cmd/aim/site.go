@@ -160,7 +160,7 @@ func (s *site) watch() {
 	go func() {
 		defer close(ended)
 		s.api.Watch(ctx, func(model string, took time.Duration) {
-			s.metrics.Stuck(model)
+			s.metrics.Stuck(s.baseOf(model))
 			if s.setting.Server.WatchdogExit {
 				s.log.Error("the process ends, because a decode does not", "model", model, "for", took)
 				os.Exit(70) // nothing can be drained: the decode holds the engine
@@ -171,6 +171,16 @@ func (s *site) watch() {
 		stop()
 		<-ended
 	})
+}
+
+// baseOf is the base model that an offer is made of, by whose name metrics tell engines.
+func (s *site) baseOf(id string) string {
+	for _, of := range s.setting.offers {
+		if of.id == id {
+			return of.base
+		}
+	}
+	return id
 }
 
 // reload reads the configuration again. Where it is wrong, or cannot be put in force, what there is stays.
