@@ -76,28 +76,27 @@ type engineStats struct {
 	Queued int `json:"queued"`
 }
 
-// adminRoutes are the endpoints of administrators.
+// adminRoutes are the endpoints of administrators, of which a server has those that it was given the means for.
 func (s *Server) adminRoutes() []route {
-	var list []route
-	if s.metrics != nil {
-		list = append(list, route{
-			method: http.MethodGet, path: "/metrics", handle: gin.WrapH(s.metrics), admin: true, always: true, doc: "Figures for Prometheus.",
-		})
-	}
-	if s.admin == nil {
-		return list
-	}
-	return append(list, []route{
-		{method: http.MethodGet, path: "/admin/keys", handle: s.listKeys, admin: true, always: true, doc: "Lists the API keys, without their secrets.", answer: keyList{}},
-		{method: http.MethodPost, path: "/admin/keys", handle: s.createKey, admin: true, doc: "Makes an API key of a name, expires and a grant, and shows its secret once.", answer: keyMade{}},
-		{method: http.MethodDelete, path: "/admin/keys/:id", handle: s.revokeKey, admin: true, always: true, doc: "Revokes an API key at once.", answer: account.Key{}},
+	accounts := func() bool { return s.admin != nil }
+	measures := func() bool { return s.calibrator != nil }
+	return []route{
+		{method: http.MethodGet, path: "/admin/keys", handle: s.listKeys, when: accounts, doc: "Lists the API keys, without their secrets.", answer: keyList{}},
+		{method: http.MethodPost, path: "/admin/keys", handle: s.createKey, when: accounts, doc: "Makes an API key of a name, expires and a grant, and shows its secret once.", answer: keyMade{}},
+		{method: http.MethodDelete, path: "/admin/keys/:id", handle: s.revokeKey, when: accounts, doc: "Revokes an API key at once.", answer: account.Key{}},
 		{
-			method: http.MethodGet, path: "/admin/usage", handle: s.showUsage, admin: true, always: true,
+			method: http.MethodGet, path: "/admin/usage", handle: s.showUsage, when: accounts,
 			doc: "Sums up usage: ?key=, ?model=, ?from= and ?to= (RFC 3339 or a date) select, ?by=key,model,day tells apart.", answer: totalList{},
 		},
-		{method: http.MethodGet, path: "/admin/models", handle: s.showTiers, admin: true, always: true, doc: "Lists the served models with what is imposed on them.", answer: tierList{}},
-	}...)
+		{method: http.MethodGet, path: "/admin/models", handle: s.showTiers, doc: "Lists the served models with what is imposed on them.", answer: tierList{}},
+		{method: http.MethodGet, path: "/admin/live", handle: s.showLive, doc: "Says what the engines do, and how long the last answers took.", answer: live{}},
+		{method: http.MethodPost, path: "/admin/calibrations", handle: s.calibrate, when: measures, doc: "Begins to measure anew what levels of utility mean for a model.", answer: calibrationList{}},
+		{method: http.MethodGet, path: "/admin/calibrations", handle: s.showCalibrations, when: measures, doc: "Lists measurements since the start.", answer: calibrationList{}},
+		{method: http.MethodGet, path: "/metrics", handle: s.showMetrics, when: func() bool { return s.metrics != nil }, doc: "Gives figures for Prometheus."},
+	}
 }
+
+func (s *Server) showMetrics(c *gin.Context) { s.metrics.ServeHTTP(c.Writer, c.Request) }
 
 func (s *Server) listKeys(c *gin.Context) {
 	keys, err := s.admin.Keys(c.Request.Context())

@@ -15,7 +15,9 @@ type route struct {
 	always bool
 	// open says that it needs no API key, and admin that it needs one of an administrator.
 	open, admin bool
-	doc         string
+	// when says whether the server has it; nil for always.
+	when func() bool
+	doc  string
 	// body are the endpoints whose fields a request has, 0 where it has none, and extends those whose requests it extends.
 	body, extends endpoints
 	// name is that of the schema of its body.
@@ -78,6 +80,7 @@ func (s *Server) routes() []route {
 		{method: http.MethodGet, path: "/v1/models", handle: s.listModels, doc: "Lists the models.", answer: modelList{}},
 		// Names contain slashes.
 		{method: http.MethodGet, path: "/v1/models/*id", handle: s.getModel, doc: "Describes a model.", answer: modelInfo{}},
+		{method: http.MethodGet, path: "/v1/aim/models/*id", handle: s.describe, doc: "Says what a request may ask of a model, and with a grant for it what its levels mean.", answer: description{}},
 		{method: http.MethodGet, path: "/props", handle: s.about(s.showProps), doc: "Says what the server can do and with which template.", answer: props{}},
 		{method: http.MethodGet, path: "/tokenizer_info", handle: s.about(s.showTokenizer), doc: "Says what evaluation harnesses ask of a tokenizer.", answer: tokenizerInfo{}},
 		{method: http.MethodGet, path: "/slots", handle: s.about(s.showSlots), doc: "Says which slots are at work, not on what.", answer: []slotInfo{}},
@@ -86,7 +89,15 @@ func (s *Server) routes() []route {
 		{method: http.MethodGet, path: "/health/live", handle: s.live, always: true, open: true, doc: "Says that the process answers.", answer: health{}},
 		{method: http.MethodGet, path: "/health/ready", handle: s.ready, always: true, open: true, doc: "Says whether requests should be sent here: not while the server drains or a decode does not end.", answer: health{}},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.openAPI, always: true, open: true, doc: "Describes all this as an OpenAPI 3.1 document.", answer: map[string]any{}},
-	}, s.adminRoutes()...)
+	}, forAdmins(s.adminRoutes())...)
+}
+
+// forAdmins makes routes such of administrators, which also answer while the server drains.
+func forAdmins(list []route) []route {
+	for i := range list {
+		list[i].admin, list[i].always = true, true
+	}
+	return list
 }
 
 // named is the type of a part of an answer, and the name of its schema.

@@ -62,8 +62,9 @@ type Config struct {
 	Limits limit.Limiter
 	// Ledger records what each request took; nil records nothing.
 	Ledger Ledger
-	// Admin answers the endpoints under /admin; nil has none.
-	Admin Admin
+	// Admin answers the endpoints of keys and usage under /admin; nil has none. Calibrator does for calibrations.
+	Admin      Admin
+	Calibrator Calibrator
 	// SharePrefixes lets requests of one key take over what others' prompts left in the prefix cache. What is cached can be told by the time an answer takes,
 	// so that a key could try whether another has sent a text.
 	SharePrefixes bool
@@ -93,33 +94,38 @@ type Server struct {
 	stuck     time.Duration
 	draining  atomic.Bool
 
-	keys     Keys
-	limits   limit.Limiter
-	ledger   Ledger
-	admin    Admin
-	shared   bool
-	metrics  http.Handler
-	clientOf func(*http.Request) netip.Addr
+	keys       Keys
+	limits     limit.Limiter
+	ledger     Ledger
+	admin      Admin
+	calibrator Calibrator
+	recent     recent
+	began      time.Time
+	shared     bool
+	metrics    http.Handler
+	clientOf   func(*http.Request) netip.Addr
 }
 
 // New returns a Server over engines that run elsewhere. It fails where the policy of a model cannot be.
 func New(cfg Config) (*Server, error) {
 	s := &Server{
-		build:     cfg.Build,
-		keys:      cfg.Keys,
-		limits:    cfg.Limits,
-		ledger:    cfg.Ledger,
-		admin:     cfg.Admin,
-		shared:    cfg.SharePrefixes,
-		patience:  cfg.Patience,
-		metrics:   cfg.Metrics,
-		clientOf:  cfg.ClientAddr,
-		log:       cfg.Log,
-		maxBody:   cfg.MaxBody,
-		keepAlive: cfg.KeepAlive,
-		observers: cfg.Observers,
-		stuck:     cfg.Stuck,
+		build:      cfg.Build,
+		keys:       cfg.Keys,
+		limits:     cfg.Limits,
+		ledger:     cfg.Ledger,
+		admin:      cfg.Admin,
+		calibrator: cfg.Calibrator,
+		began:      time.Now(),
+		shared:     cfg.SharePrefixes,
+		patience:   cfg.Patience,
+		metrics:    cfg.Metrics,
+		clientOf:   cfg.ClientAddr,
+		log:        cfg.Log,
+		maxBody:    cfg.MaxBody,
+		keepAlive:  cfg.KeepAlive,
+		stuck:      cfg.Stuck,
 	}
+	s.observers = append([]Observer{&s.recent}, cfg.Observers...)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -166,6 +172,9 @@ func (s *Server) Handler() http.Handler {
 	})
 	r.GET("/", s.root)
 	for _, route := range s.routes() {
+		if route.when != nil && !route.when() {
+			continue
+		}
 		var before []gin.HandlerFunc
 		if !route.always {
 			before = append(before, s.admitting)

@@ -151,6 +151,9 @@ func (g *gauge) served(ctx context.Context, level float64) (server.Dial, float64
 // serverDial is a dial as package server wants it, which does not know how models are measured.
 type serverDial struct{ *calibrate.Dial }
 
+// Curve implements [server.Curver].
+func (d serverDial) Curve() []server.CurvePoint { return pointsOf(d.Known()) }
+
 // Sigma implements [server.Dial].
 func (d serverDial) Sigma(ctx context.Context, level float64) (float64, error) {
 	sigma, err := d.Dial.Sigma(ctx, level)

@@ -155,8 +155,8 @@ func (r *resident) model(ctx context.Context, of offer, created time.Time) (serv
 	if m.Dial, sigma, err = g.under(v).served(ctx, of.level); err != nil {
 		return server.Model{}, fmt.Errorf("%s: level %g: %w", of.id, of.level, err)
 	}
-	if of.level > 0 && of.level < 1 {
-		m.Level, m.Sigma = of.level, sigma
+	if m.Level = of.imposed(); m.Level > 0 {
+		m.Sigma = sigma
 	}
 	if of.vectors == "on" || of.vectors == "auto" && m.Sigma == 0 {
 		m.Embedder = r.embedder(v)
@@ -236,7 +236,7 @@ func (h *house) hold(name string, release func()) {
 // unloaded is what is served of an offer whose base model is loaded when it is asked for.
 func (h *house) unloaded(b *baseModel, of offer) server.Model {
 	m := server.Model{
-		ID: of.id, Description: of.description, Base: of.source(), Created: h.created, Sigma: of.sigma, Policy: of.policy,
+		ID: of.id, Description: of.description, Base: of.source(), Created: h.created, Sigma: of.sigma, Level: of.imposed(), Policy: of.policy,
 		Load: func(ctx context.Context) (server.Model, func(), error) { return h.acquire(ctx, of) },
 	}
 	if path, err := b.find(); err == nil {

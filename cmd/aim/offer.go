@@ -29,8 +29,13 @@ type offer struct {
 	vectors string
 }
 
-// imposes says that the offer is modulated.
-func (o *offer) imposes() bool { return o.sigma > 0 || o.level > 0 && o.level < 1 }
+// imposed is the level that is imposed, 0 where none is, or σ is.
+func (o *offer) imposed() float64 {
+	if o.level == 1 {
+		return 0
+	}
+	return o.level
+}
 
 // source is what gives the offer's rows of logits; offers of one source share their noise where they have one σ.
 func (o *offer) source() string {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"aim/internal/config"
@@ -34,6 +35,8 @@ type site struct {
 	tracer   *tracing.Tracer
 	ends     []func()
 
+	// mu is held while what is served changes.
+	mu      sync.Mutex
 	setting *setting
 	house   *house
 	api     *server.Server
@@ -81,6 +84,7 @@ func (s *site) load(ctx context.Context, set *setting) (err error) {
 		Keys: s.accounts, Limits: s.accounts.limits, Ledger: s.accounts.ledger, Admin: s.accounts.ledger,
 		Stuck: set.Server.StuckTimeout, SharePrefixes: set.Accounts.SharePrefixes, ClientAddr: edge.ClientAddr, Observers: []server.Observer{s.metrics},
 	}
+	cfg.Calibrator = &calibrations{ctx: s.house.ctx, house: s.house, log: s.log, refresh: func() error { return s.refresh(ctx) }}
 	if s.tracer != nil {
 		cfg.Observers = append(cfg.Observers, s.tracer)
 	}
@@ -95,6 +99,17 @@ func (s *site) load(ctx context.Context, set *setting) (err error) {
 	s.watch()
 	s.door.open(s.api.Handler())
 	return nil
+}
+
+// refresh serves what the setting says anew.
+func (s *site) refresh(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	serving, err := s.serving(ctx)
+	if err != nil {
+		return err
+	}
+	return s.api.Serve(serving)
 }
 
 // serving is what the setting says, with what is loaded at the start.
@@ -185,6 +200,8 @@ func (s *site) baseOf(id string) string {
 
 // reload reads the configuration again. Where it is wrong, or cannot be put in force, what there is stays.
 func (s *site) reload(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	fresh, err := s.options.setting()
 	if err != nil {
 		s.log.Error("the configuration was read again and is not used", "error", err)

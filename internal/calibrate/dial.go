@@ -108,20 +108,34 @@ func (d *Dial) Level(sigma float64) (level float64, known bool) {
 	if sigma == 0 {
 		return 1, true
 	}
+	c := d.known()
+	if c == nil {
+		return 0, false
+	}
+	level, _ = c.At(sigma)
+	return level, true
+}
+
+// Known are the points of the curve, nil where it is not at hand; it never waits and starts nothing.
+func (d *Dial) Known() []Point {
+	if c := d.known(); c != nil {
+		return c.Points
+	}
+	return nil
+}
+
+// known is the curve where it is at hand.
+func (d *Dial) known() *Curve {
 	d.mu.Lock()
 	run := d.run
 	d.mu.Unlock()
 	if run == nil {
-		return 0, false
+		return nil
 	}
 	select {
 	case <-run.done:
+		return run.curve // nil where it failed
 	default:
-		return 0, false
+		return nil
 	}
-	if run.err != nil {
-		return 0, false
-	}
-	level, _ = run.curve.At(sigma)
-	return level, true
 }
