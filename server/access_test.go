@@ -161,9 +161,13 @@ func TestKeys(t *testing.T) {
 		t.Errorf("models %+v, %v", list, err)
 	}
 	for _, c := range []struct{ method, path, body string }{
-		{"GET", "/v1/models/fake", ""}, {"GET", "/props?model=fake", ""}, {"POST", chatPath, chatBody("x", `"model": "fake"`)},
-		{"POST", textPath, `{"model": "fake", "prompt": "x"}`}, {"POST", "/tokenize", `{"model": "fake", "content": "x"}`},
-		{"POST", "/v1/embeddings", `{"model": "fake", "input": "x"}`}, {"POST", "/v1/aim/preview", `{"model": "fake", "prompt": "x"}`},
+		{"GET", "/v1/models/fake", ""},
+		{"GET", "/props?model=fake", ""},
+		{"POST", chatPath, chatBody("x", `"model": "fake"`)},
+		{"POST", textPath, `{"model": "fake", "prompt": "x"}`},
+		{"POST", "/tokenize", `{"model": "fake", "content": "x"}`},
+		{"POST", "/v1/embeddings", `{"model": "fake", "input": "x"}`},
+		{"POST", "/v1/aim/preview", `{"model": "fake", "prompt": "x"}`},
 	} {
 		r := s.as(t, "one", c.method, c.path, c.body)
 		r.is(t, c.path, 404, "model", "model_not_found")

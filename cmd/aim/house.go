@@ -113,7 +113,7 @@ func (h *house) load(ctx context.Context, name string, progress func(float64)) (
 
 // close ends a resident and frees it.
 func (r *resident) close() {
-	r.Engine.Close()
+	r.Close()
 	r.stop()
 	r.engine.close()
 }
@@ -326,7 +326,7 @@ func (h *house) engines() (list []metrics.Engine) {
 func (h *house) close(limit time.Duration, between func()) {
 	var all []*resident
 	h.residents(func(_ string, r *resident) {
-		r.Engine.Close()
+		r.Close()
 		all = append(all, r)
 	})
 	idle := func() bool { return !slices.ContainsFunc(all, func(r *resident) bool { return !r.idle() }) }

@@ -58,7 +58,7 @@ func deleteModels(std streams, dir string, store calibrate.Store, names []string
 		}
 		files[i] = append(files[i], optimized(dir, name)...)
 	}
-	if !yes && !(isTerminal(std.in) && isTerminal(std.err)) {
+	if !yes && (!isTerminal(std.in) || !isTerminal(std.err)) {
 		return usageError{errors.New("deleting asks first, and there is no terminal: say --yes")}
 	}
 	answers := bufio.NewReader(std.in)

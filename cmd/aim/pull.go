@@ -73,8 +73,8 @@ func runPull(cmd *cobra.Command, source string, o pull.Options, quiet bool) erro
 		}
 		return printListed(cmd.OutOrStdout(), source, list)
 	}
-	end := func() {}
-	o.Progress, end = newDownloadBar(std.err)
+	progress, end := newDownloadBar(std.err)
+	o.Progress = progress
 	o.Report = func(text string) {
 		end()
 		fmt.Fprintln(std.err, text)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -159,7 +160,7 @@ func (s *site) serveMetrics(ctx context.Context, address string) error {
 	mux.Handle("GET /metrics", s.metrics.Handler())
 	web := edge.NewServer(mux, edge.Limits{}, s.log)
 	go func() {
-		if err := web.Serve(listener); err != http.ErrServerClosed { //nolint:errorlint // Serve returns it as it is
+		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- err
 		}
 	}()
