@@ -92,8 +92,8 @@ type Utility struct {
 	// difference of two rows under one noise.
 	Scope Scope
 
-	// Pinned tokens can never be promoted by noise: theirs is at most that of the model's best token, so that none of them
-	// comes to rank before it. They are the control tokens other than those of End. Like End, the list is read and kept.
+	// Pinned tokens can never be promoted by noise: theirs is half-normal and lowers them, from below the model's best token, so that none of
+	// them comes to rank before it. They are the control tokens other than those of End. Like End, the list is read and kept.
 	Pinned []Token
 	// End is the tokens that end an answer, and EndNoise what noise may do to them.
 	End      []Token

@@ -201,7 +201,7 @@ func (s *scan) consider(t Token, z float32, hi byte) {
 	u := s.view.noise
 	if !u.isSettled(t) {
 		if s.fresh && u.capped.has(t) {
-			return // its noise depends on the model's best token; see exceptions
+			return // its logit is bounded by that of the model's best token; see exceptions
 		}
 		if root, full := s.root(); full && float32(float64(z)+u.upper[hi]) < root {
 			return
@@ -289,10 +289,7 @@ func (s *scan) exceptions() {
 			}
 		}
 	}
-	u.ceiling, u.rawNoise = v.row[raw], 0
-	if !u.exempt.has(raw) {
-		u.rawNoise = u.field.at(raw)
-	}
+	u.ceiling = v.row[raw]
 	if u.capped.has(raw) {
 		s.offer(raw, v.row[raw])
 	}

@@ -15,9 +15,8 @@ type utility struct {
 	exempt tokenSet // have no noise
 	capped tokenSet // never come to rank before the model's best token
 	keep   tokenSet // stay first-ranked where the model ranks them so
-	// rawNoise is ε of the model's best token, and ceiling its logit after stage 1.
-	rawNoise float64
-	ceiling  float32
+	// ceiling is the logit of the model's best token after stage 1.
+	ceiling float32
 }
 
 // newUtility returns nil where σ is 0.

@@ -180,7 +180,8 @@ func (v *view) settle(t Token, hi byte) float32 {
 	e := normal(u.field.complete(t, hi))
 	z := noisy(v.row[t], u.sigma, e)
 	if u.capped.has(t) && t != v.raw {
-		z = min(noisy(v.row[t], u.sigma, min(e, u.rawNoise)), math.Nextafter32(u.ceiling, negativeInfinity))
+		// Not the noise of the model's best token: who sees the difference of the two would see it without noise, and so know which token that is.
+		z = min(noisy(min(v.row[t], u.ceiling), u.sigma, -math.Abs(e)), math.Nextafter32(u.ceiling, negativeInfinity))
 	}
 	v.row[t] = z
 	u.settled.add(t)

@@ -69,11 +69,8 @@ func fullyNoisy(u *utility, p Utility, raw []float32) []float32 {
 	}
 	for _, t := range pinned {
 		if t != best {
-			e := min(u.field.at(t), u.field.at(best))
-			if p.EndNoise == EndExempt && slices.Contains(p.End, best) {
-				e = min(u.field.at(t), 0)
-			}
-			row[t] = min(float32(float64(raw[t])+p.Sigma*e), math.Nextafter32(row[best], negInf))
+			z := float32(float64(min(raw[t], row[best])) - p.Sigma*math.Abs(u.field.at(t)))
+			row[t] = min(z, math.Nextafter32(row[best], negInf))
 		}
 	}
 	return row
