@@ -43,6 +43,8 @@ func (s *Server) generate(ctx context.Context, c *call, r reply, took *measure.R
 	defer running.Wait()
 	defer cancel()
 	box := newInbox()
+	// A draft model's guesses are those of a model without noise. Which of them were right is not told where utility is imposed.
+	guessed := c.model.showsRaw() || c.model.Engine.Config().Drafter == nil
 	for i, req := range c.requests() {
 		running.Go(func() {
 			defer places.give(req.Group, c.width())
@@ -69,13 +71,7 @@ func (s *Server) generate(ctx context.Context, c *call, r reply, took *measure.R
 				sent = r.delta(e.choice, e.delta) || sent
 				if e.delta.Finish != "" {
 					open--
-					total.CompletionDetails.Accepted += e.delta.Usage.AcceptedTokens
-					total.CompletionDetails.Rejected += e.delta.Usage.DraftedTokens - e.delta.Usage.AcceptedTokens
-					if e.choice%c.n == 0 {
-						total.PromptDetails.Cached += e.delta.Usage.CachedTokens
-					}
-					total.flips += e.delta.Counts.Flips
-					total.hits += e.delta.Counts.Hits
+					total.add(&e.delta, e.choice%c.n == 0, guessed)
 				}
 			}
 			if sent && open > 0 { // the end goes out with the last of them
@@ -95,6 +91,19 @@ func (s *Server) generate(ctx context.Context, c *call, r reply, took *measure.R
 	}
 	total.count(chosen)
 	return r.end(total)
+}
+
+// add takes in what the end of a choice tells, of a prompt's first one and of tokens guessed ahead where asked.
+func (u *usage) add(d *llama.Delta, first, guessed bool) {
+	if guessed {
+		u.CompletionDetails.Accepted += d.Usage.AcceptedTokens
+		u.CompletionDetails.Rejected += d.Usage.DraftedTokens - d.Usage.AcceptedTokens
+	}
+	if first {
+		u.PromptDetails.Cached += d.Usage.CachedTokens
+	}
+	u.flips += d.Counts.Flips
+	u.hits += d.Counts.Hits
 }
 
 // arrived notes when events came, and what their ends tell.

@@ -28,7 +28,7 @@ func (s *Server) parsePreview(o *object) (*call, error) {
 	if c.stream {
 		return nil, invalid("stream", codeValue, "stream must be false: a preview is one document")
 	}
-	if c.model.NoPreviews {
+	if c.model.NoPreviews || c.model.NoLogprobs { // a preview has log-probabilities
 		return nil, c.model.hides("previews")
 	}
 	if !c.model.showsRaw() {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+
+	"aim/llama"
 )
 
 // props answers GET /props: what a client may know about the server, under llama-server's names. The owner's modulation is
@@ -84,7 +86,7 @@ type slotInfo struct {
 	ID         int  `json:"id"`
 	Context    int  `json:"n_ctx"`
 	Processing bool `json:"is_processing"`
-	// Prompt counts the tokens of the prompt, Past those that are computed and Decoded those of the answer.
+	// Prompt counts the tokens of the prompt, Past those that are computed and Decoded those of the answer; 0 for those who do not administer the server.
 	Prompt  int `json:"n_prompt_tokens"`
 	Past    int `json:"n_past"`
 	Decoded int `json:"n_decoded"`
@@ -93,7 +95,11 @@ type slotInfo struct {
 // showSlots serves GET /slots. With ?fail_on_no_slot=1 it is 503 where all are taken.
 func (s *Server) showSlots(c *gin.Context, m *served) {
 	list, free := []slotInfo{}, false
+	admin := recordOf(c).grant.Admin
 	for i, slot := range m.Engine.Slots() {
+		if !admin { // others' lengths and speeds are no business of a key's
+			slot = llama.SlotStats{Busy: slot.Busy}
+		}
 		list = append(list, slotInfo{i, m.Engine.Config().Context, slot.Busy, slot.Prompt, slot.Cached, slot.Completion})
 		free = free || !slot.Busy
 	}

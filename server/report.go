@@ -31,7 +31,7 @@ type report struct {
 	Choices []choiceReport `json:"choices"`
 }
 
-// dialSetting is the utility in force, null where it differs among choices.
+// dialSetting is the utility in force, null where it differs among choices, and where it is imposed and the asker does not administer the server.
 type dialSetting struct {
 	Sigma *float64 `json:"sigma"`
 	// Level is null where σ was asked for and the model's calibration is not at hand.
@@ -163,8 +163,11 @@ func (r *reporter) token(s sampler.Step, raw bool) tokenReport {
 	return t
 }
 
-// setting is the utility in force for choice i.
+// setting is the utility in force for choice i, as far as the request may see it.
 func (c *call) setting(i int) dialSetting {
+	if !c.settingShown {
+		return dialSetting{}
+	}
 	asked, sigma := c.utility, c.request.Params.Utility.Sigma
 	if c.points != nil {
 		p := c.points[i%len(c.points)]

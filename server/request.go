@@ -31,7 +31,9 @@ type call struct {
 	// logprobs says that the answer tells log-probabilities.
 	logprobs bool
 	report   reportAsked
-	seed     seed
+	// settingShown says that reports tell the utility in force; set by impose.
+	settingShown bool
+	seed         seed
 	// spans are the entries of focus on parts of the prompts.
 	spans []span
 	// banned are the tokens that no answer may have.
@@ -157,6 +159,7 @@ func (s *Server) bound(c *call) error {
 func (s *Server) impose(r *record, c *call) (err error) {
 	c.request.Group, c.request.Weight = r.key, float64(r.grant.Priority)
 	c.request.Patience = r.table.QueuePatience
+	c.settingShown = c.model.showsRaw() || r.grant.Admin
 	if r.table.Longest > 0 {
 		c.request.Deadline = r.began.Add(r.table.Longest)
 	}

@@ -54,6 +54,8 @@ func (o *object) tokenized(m *served) ([]sampler.Token, error) {
 	switch talks := o.has(fieldTokenMessages); {
 	case talks && o.has(fieldTokenText):
 		o.failValue(fieldTokenMessages, "cannot be combined with %s", o.param(fieldTokenText))
+	case talks && m.NoTemplate: // its tokens, as text, are what /apply-template gives
+		return nil, templateHidden(m)
 	case talks:
 		c := &call{model: m, n: 1}
 		if err := c.converseAs(o, fieldTokenMessages); err != nil {
@@ -169,9 +171,12 @@ func (s *Server) applyTemplate(c *gin.Context) {
 		return
 	}
 	if call.model.NoTemplate {
-		e := forbidden("model", "template_not_shown", call.model.ID+" does not show its template")
-		s.fail(c, e)
+		s.fail(c, templateHidden(call.model))
 		return
 	}
 	writeJSON(c, http.StatusOK, rendered{call.text})
+}
+
+func templateHidden(m *served) error {
+	return forbidden("model", "template_not_shown", m.ID+" does not show its template")
 }
