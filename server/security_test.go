@@ -334,9 +334,11 @@ func TestWaySpans(t *testing.T) {
 	s := product(t, options{})
 	want := s.first(t, "fine", "fine", "x", "")
 	for _, nonce := range []string{" k3x9", " abc", " zz9"} {
-		got := s.first(t, "fine", "fine", "x"+nonce, `, "aim": {"focus": [{"span": `+quote(nonce)+`, "strength": -1}]}`)
-		if !sameTold(got, want, 1e-4) {
-			t.Errorf("without %q: %v, want %v", nonce, got, want)
+		for _, strength := range []string{"-1", "-0.999999"} {
+			got := s.first(t, "fine", "fine", "x"+nonce, `, "aim": {"focus": [{"span": `+quote(nonce)+`, "strength": `+strength+`}]}`)
+			if !sameTold(got, want, 0.02) {
+				t.Errorf("without %q at %s: %v, want %v", nonce, strength, got, want)
+			}
 		}
 	}
 }
@@ -451,7 +453,7 @@ func TestWayTellingSigma(t *testing.T) {
 	}
 	for _, fields := range []string{
 		``, `"stream": true, "stream_options": {"include_usage": true}, `, `"n": 2, `, `"aim": {"report": true}, `, `"aim": {"utility": {"sigma": 0.1}}, `,
-		`"aim": {"utility": {"level": 0.9}}, `, `"aim": {"utility": {"sigma": -1}}, `, `"aim": {"utility": {"sigma": 1000}}, `, `"temperature": 9, `, `"n": 1000, `,
+		`"aim": {"utility": {"sigma": 1}}, `, `"aim": {"utility": {"level": 0.9}}, `, `"aim": {"utility": {"sigma": -1}}, `, `"aim": {"utility": {"sigma": 1000}}, `, `"temperature": 9, `, `"n": 1000, `,
 	} {
 		for _, key := range []string{"fine", "shy", "wrong"} {
 			model := key
