@@ -42,12 +42,27 @@ run: build model ## serve the default model on ADDR (127.0.0.1:8080), with furth
 	@exec bin/aim serve --model $(MODEL) --addr $(ADDR) $(ARGS)
 
 .PHONY: build
-build: deps ## build bin/aim; the first time compiles llama.cpp, which takes minutes
+build: deps page ## build bin/aim; the first time compiles llama.cpp, which takes minutes
 	@[ -x bin/aim ] || echo "building bin/aim; where llama.cpp was never compiled, this takes some minutes ..."
 	@$(cgo) go build -o bin/aim ./cmd/aim
 
+# The playground is part of the program where Node.js is there to build it.
+.PHONY: page
+page:
+	@scripts/web
+
+.PHONY: web
+web: ## build the playground, the page at /, which bin/aim embeds; needs Node.js 20
+	@scripts/web need
+
+.PHONY: test-web
+test-web: web ## check the types of the playground, and run its tests that need no browser
+	@echo "== the playground, without a browser"
+	cd web/app && npm run --silent check && npm run --silent test
+	CGO_ENABLED=0 go test ./web
+
 .PHONY: dist
-dist: deps ## make dist/aim-….tar.gz: a program for all processors, with kernels for newer ones and all licences
+dist: deps page ## make dist/aim-….tar.gz: a program for all processors, with kernels for newer ones and all licences
 	@[ "$$(uname -s)" != Linux ] || scripts/deps backends
 	@scripts/dist
 
@@ -174,7 +189,7 @@ services: ## check for the databases and monitoring that tests start, and instal
 
 .PHONY: clean
 clean: ## remove what was built here; models and the Go build cache stay
-	rm -rf bin dist lib $(venv) $(venv)-clients $(js) $(vercel)
+	rm -rf bin dist lib $(venv) $(venv)-clients $(js) $(vercel) web/app/node_modules web/dist/*
 
 $(golangci):
 	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)

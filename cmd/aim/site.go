@@ -19,6 +19,7 @@ import (
 	"aim/internal/state"
 	"aim/internal/tracing"
 	"aim/server"
+	"aim/web"
 )
 
 // site is a server that runs: what stands between the network and the models, and the models.
@@ -48,22 +49,26 @@ type site struct {
 
 // open begins to answer, first that the models are loading.
 func (s *site) open(c *config.Config, listener net.Listener) (*http.Server, error) {
-	web := edge.NewServer(s.edge.Handler(s.door), edge.Limits{MaxHeader: int(c.Server.MaxHeader)}, s.log)
+	var inside http.Handler = s.door
+	if c.Server.Playground {
+		inside = web.Over(s.door) // the page is there while the model loads, and says so
+	}
+	front := edge.NewServer(s.edge.Handler(inside), edge.Limits{MaxHeader: int(c.Server.MaxHeader)}, s.log)
 	capped := edge.Cap(listener, edge.Caps{
 		Total: c.Server.MaxConnections, PerAddress: c.Server.MaxConnectionsPerAddress, Exempt: s.edge.Proxy,
 	}, s.log)
 	s.failed = make(chan error, 2) // a send for each server, so that the goroutines end though nobody may listen any more
 	if c.Server.TLS.Certificate == "" {
-		go func() { s.failed <- web.Serve(capped) }()
-		return web, nil
+		go func() { s.failed <- front.Serve(capped) }()
+		return front, nil
 	}
 	certificate, err := edge.LoadCertificate(c.Server.TLS.Certificate, c.Server.TLS.Key, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("server.tls: %w", err)
 	}
-	s.tls, web.TLSConfig = certificate, certificate.Config()
-	go func() { s.failed <- web.ServeTLS(capped, "", "") }()
-	return web, nil
+	s.tls, front.TLSConfig = certificate, certificate.Config()
+	go func() { s.failed <- front.ServeTLS(capped, "", "") }()
+	return front, nil
 }
 
 // load loads what is loaded at the start, and serves it.
@@ -158,14 +163,14 @@ func (s *site) serveMetrics(ctx context.Context, address string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
-	web := edge.NewServer(mux, edge.Limits{}, s.log)
+	front := edge.NewServer(mux, edge.Limits{}, s.log)
 	go func() {
-		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := front.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- err
 		}
 	}()
 	s.log.Info("metrics", "address", "http://"+listener.Addr().String()+"/metrics")
-	s.ends = append(s.ends, func() { _ = web.Close() })
+	s.ends = append(s.ends, func() { _ = front.Close() })
 	return nil
 }
 
@@ -276,15 +281,15 @@ func (s *site) url(a net.Addr) string {
 
 // shutdown ends a server in this order: stop admitting; drain up to a limit; end what is left, so that its clients hear of
 // it; let the handlers finish; end the engines, and free them.
-func (s *site) shutdown(limit time.Duration, web *http.Server) {
+func (s *site) shutdown(limit time.Duration, front *http.Server) {
 	s.log.Info("shutting down")
 	s.api.Drain()
 	s.house.close(limit, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lastWrites)
 		defer cancel()
-		if err := web.Shutdown(ctx); err != nil {
+		if err := front.Shutdown(ctx); err != nil {
 			s.log.Warn("clients do not read their answers", "error", err)
-			_ = web.Close() // the reason is logged
+			_ = front.Close() // the reason is logged
 		}
 	})
 	s.free()

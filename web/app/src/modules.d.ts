@@ -1,0 +1,4 @@
+// Styles are bundled, and the tests' modules are Node's, whose types nothing else needs.
+declare module "*.css";
+declare module "node:assert/strict";
+declare module "node:test";
