@@ -517,7 +517,17 @@ func TestWaySlots(t *testing.T) {
 	for range 4 {
 		h.free <- struct{}{}
 	}
-	go s.leave(t, "other", chatBody("a secret question", `"model": "fine", "stream": true, "max_tokens": 200, "ignore_eos": true`))
+	body := chatBody("a secret question", `"model": "fine", "stream": true, "max_tokens": 200, "ignore_eos": true`)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+chatPath, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer other")
+	go func() {
+		if res, err := s.Client().Do(req); err == nil {
+			_ = res.Body.Close()
+		}
+	}()
 	eventually(t, "a busy slot", func() bool {
 		return strings.Contains(s.as(t, "admin", "GET", "/slots", "").ok(t).body, `"is_processing":true`)
 	})
@@ -534,7 +544,7 @@ func TestWaySlots(t *testing.T) {
 
 // TestWayKeyProbing: an unknown, a revoked and an expired key are refused alike, and a key is told nothing of others.
 func TestWayKeyProbing(t *testing.T) {
-	s := product(t, options{})
+	s := product(t, options{server: Config{Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}})
 	ring := s.api.keys.(*keyring)
 	ring.mu.Lock()
 	ring.keys["gone"] = account.Key{ID: "gone", Revoked: time.Now().Add(-time.Hour)}
@@ -547,11 +557,13 @@ func TestWayKeyProbing(t *testing.T) {
 			t.Errorf("%q: %d %s", key, r.status, r.body)
 		}
 	}
-	for _, path := range []string{"/admin/keys", "/admin/usage", "/admin/models"} {
+	for _, path := range []string{"/admin/keys", "/admin/usage", "/admin/models", "/metrics"} {
 		if r := s.as(t, "fine", "GET", path, ""); r.status == 200 {
 			t.Errorf("%s: %s", path, r.body)
 		}
 	}
+	s.as(t, "fine", "GET", "/metrics", "").is(t, "metrics", 403, "", "admin_required")
+	s.as(t, "admin", "GET", "/metrics", "").ok(t)
 }
 
 // TestWaySpecialTokens: text of a conversation never becomes a special token, so that it cannot end a template's part and begin another one; a prompt that is given
