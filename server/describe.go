@@ -88,7 +88,7 @@ func (e *entry) shown(r *record) policyShown {
 	p := e.Model.Policy
 	v := policyShown{
 		Context: e.context(), Bounds: map[string]boundShown{}, Defaults: map[string]any{}, MaxFocus: 1, Spans: !p.NoSpans, FocusNoise: !p.NoFocusNoise,
-		Logprobs: !p.NoLogprobs, Reports: !p.NoReports, Previews: !p.NoPreviews,
+		Logprobs: !p.NoLogprobs, Reports: !p.NoReports, Previews: !p.NoPreviews && !p.NoLogprobs,
 	}
 	if p.MaxTokens > 0 {
 		v.MaxTokens = &p.MaxTokens

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"regexp"
@@ -375,6 +376,9 @@ func TestWayReports(t *testing.T) {
 func TestWayPreviewOfLogprobs(t *testing.T) {
 	s := governed(t, Policy{NoLogprobs: true}, &keyring{})
 	s.do(t, "POST", "/v1/aim/preview", chatBody("x", "")).is(t, "preview", 403, "model", "report_not_allowed")
+	if r := s.do(t, "GET", "/v1/aim/models/m", "").ok(t); !strings.Contains(r.body, `"previews":false`) {
+		t.Errorf("the model is said to show previews: %s", r.body)
+	}
 }
 
 // TestWayTemplate: a hidden template shows as little as tokens.
@@ -429,6 +433,7 @@ func TestWayOtherNames(t *testing.T) {
 	}
 	for _, name := range []string{"base", "fine/../base", "%62ase", "nobody"} {
 		s.as(t, "fine", "GET", "/v1/models/"+name, "").notFound(t, name)
+		s.as(t, "fine", "GET", "/v1/aim/models/"+name, "").notFound(t, name)
 	}
 	if r := s.as(t, "fine", "GET", "/v1/models", "").ok(t); strings.Contains(r.body, "base") || strings.Contains(r.body, "lite") {
 		t.Errorf("models: %s", r.body)
@@ -448,7 +453,7 @@ func TestWayTellingSigma(t *testing.T) {
 	ask := func(model string) string { return `"model": "` + model + `", ` }
 	type request struct{ key, method, path, body string }
 	var list []request
-	for _, path := range []string{"/v1/models", "/v1/models/fine", "/props", "/slots", "/tokenizer_info", "/health", "/health/ready", "/openapi.json", "/", "/admin/models", "/metrics", "/none"} {
+	for _, path := range []string{"/v1/models", "/v1/models/fine", "/v1/aim/models/fine", "/props", "/slots", "/tokenizer_info", "/health", "/health/ready", "/openapi.json", "/", "/admin/models", "/metrics", "/none"} {
 		list = append(list, request{"fine", "GET", path, ""}, request{"wrong", "GET", path, ""})
 	}
 	for _, fields := range []string{
@@ -525,6 +530,7 @@ func TestWaySlots(t *testing.T) {
 	req.Header.Set("Authorization", "Bearer other")
 	go func() {
 		if res, err := s.Client().Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, res.Body) // whoever closes it leaves
 			_ = res.Body.Close()
 		}
 	}()
