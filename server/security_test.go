@@ -322,11 +322,18 @@ func TestWayForcedTokens(t *testing.T) {
 		}
 	}
 	// After forced tokens the row is that of a prompt with them.
-	_, noisy := s.rows(t, append(chatPrompt("x"), 'a', 'b'), tierSigma)
-	want3 := leading(noisy, 1)[0]
-	grammar := `, "temperature": 0, "max_tokens": 3, "grammar": "root ::= \"ab\" [!-~]"`
-	if got := s.as(t, "fine", "POST", chatPath, chatBody("x", `"model": "fine"`+grammar)).text(t); got != "ab"+string(rune(want3)) {
-		t.Errorf("after forced tokens: %q, want ab%c", got, want3)
+	moved := false
+	for _, content := range []string{"x", "y", "z", "u", "v", "w"} {
+		raw, noisy := s.rows(t, append(chatPrompt(content), 'a', 'b'), tierSigma)
+		next := leading(noisy, 1)[0]
+		moved = moved || next != leading(raw, 1)[0]
+		const grammar = `"model": "fine", "temperature": 0, "max_tokens": 3, "grammar": "root ::= \"ab\" [!-~]"`
+		if got := s.as(t, "fine", "POST", chatPath, chatBody(content, grammar)).text(t); got != "ab"+string(rune(next)) {
+			t.Errorf("after forced tokens: %q, want ab%c", got, next)
+		}
+	}
+	if !moved {
+		t.Error("the noise moves no token, so the test shows nothing")
 	}
 }
 
