@@ -166,6 +166,24 @@ func New[T any](specs []Spec, o Options[T]) (*Fleet[T], error) {
 	return f, f.Update(specs)
 }
 
+// SetMemory changes the budget, in bytes; 0 is none. What is loaded stays, also where it is more than that, until it is unused or others need
+// its memory.
+func (f *Fleet[T]) SetMemory(budget int64) error {
+	if budget < 0 {
+		return fmt.Errorf("a memory of %d bytes: want at least 0", budget)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.o.Memory = budget
+	for _, l := range slices.Clone(f.queue) {
+		if budget > 0 && l.model.spec.Size > budget {
+			f.refuse(l)
+		}
+	}
+	f.admit()
+	return nil
+}
+
 // check tells what is wrong with specs.
 func check(specs []Spec) error {
 	seen := map[string]bool{}

@@ -484,6 +484,43 @@ func TestUpdate(t *testing.T) {
 }
 
 // TestUpdateDuringLoads holds that who waits for a model that is removed or replaced is told, or gets the new one.
+func TestSetMemory(t *testing.T) {
+	with(t, Options[*thing]{Memory: 8}, func(t *testing.T, f *Fleet[*thing], g *garage) {
+		list := []Spec{{Name: "a", Size: 6}, {Name: "b", Size: 6}}
+		if err := f.Update(list); err != nil {
+			t.Fatal(err)
+		}
+		a := acquire(t, f, "a")
+		done := make(chan struct{})
+		go func() { defer close(done); acquire(t, f, "b")() }()
+		synctest.Wait()
+		if s := state(t, f, "b"); s.Phase != Waiting {
+			t.Errorf("%+v", s)
+		}
+		if err := f.SetMemory(12); err != nil { // now there is room for both
+			t.Fatal(err)
+		}
+		<-done
+		a()
+		if err := errors.Join(f.SetMemory(5), f.SetMemory(-1)); err == nil {
+			t.Error("a negative memory")
+		}
+		acquireFails := func() error { _, _, err := f.Acquire(t.Context(), "c"); return err }
+		if _, release, err := f.Acquire(t.Context(), "a"); err != nil { // which is loaded
+			t.Error(err)
+		} else {
+			release()
+		}
+		if err := f.Update(append(list, Spec{Name: "c", Size: 6})); err != nil {
+			t.Fatal(err)
+		}
+		short := new(MemoryError)
+		if err := acquireFails(); !errors.As(err, &short) || short.Budget != 5 {
+			t.Errorf("more than there may be: %v", err)
+		}
+	})
+}
+
 func TestUpdateDuringLoads(t *testing.T) {
 	with(t, Options[*thing]{Memory: 9}, func(t *testing.T, f *Fleet[*thing], g *garage) {
 		g.took["a"], g.took["b"] = time.Minute, time.Minute
