@@ -41,6 +41,17 @@ func New(s Settings) *Edge {
 // Set changes the settings, for requests that arrive from now on.
 func (e *Edge) Set(s Settings) { e.settings.Store(&s) }
 
+// Guarded says whether the settings guard the server.
+func (e *Edge) Guarded() bool { return e.settings.Load().Guarded }
+
+// Unguard ends that, until the next Set.
+func (e *Edge) Unguard() {
+	old := e.settings.Load()
+	open := *old
+	open.Guarded = false
+	e.settings.CompareAndSwap(old, &open) // else they were just set anew
+}
+
 // Handler lets through to next what may reach it. [ClientAddr] works within next.
 func (e *Edge) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

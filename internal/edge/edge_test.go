@@ -129,6 +129,22 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
+func TestUnguard(t *testing.T) {
+	e := New(Settings{Guarded: true})
+	h := e.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	status := func() int {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = "any.example"
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	before, guarded := status(), e.Guarded()
+	e.Unguard()
+	if after := status(); before != 403 || !guarded || after != 200 || e.Guarded() {
+		t.Errorf("guarded %v: %d, then %v: %d", guarded, before, e.Guarded(), after)
+	}
+}
+
 func TestClientAddr(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 	for _, c := range []struct {
