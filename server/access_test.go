@@ -402,6 +402,13 @@ func TestLoadedOnDemand(t *testing.T) {
 	}
 	s.ask(t, "hello", `"model": "lazy", "temperature": 9`).is(t, "bad", 400, "temperature", codeValue)
 	eventually(t, "released", func() bool { mu.Lock(); defer mu.Unlock(); return held == 0 && loads == 2 })
+	if tiers := s.api.Tiers(); len(tiers) != 2 {
+		t.Errorf("loaded are %+v", tiers)
+	}
+	s.api.Unloaded(here.Engine)
+	if tiers := s.api.Tiers(); len(tiers) != 1 || tiers[0].Model != "fake" {
+		t.Errorf("loaded are %+v after one has left", tiers)
+	}
 	mu.Lock()
 	broken = &LoadError{RetryAfter: 3 * time.Second, Err: errors.New("no such file")}
 	mu.Unlock()

@@ -49,8 +49,8 @@ type Model struct {
 	Facts Facts
 	// Policy is what requests may ask of the model.
 	Policy Policy
-	// Load loads the model where it is not kept in memory, and keeps it until release is called. What it returns takes the place of the Model. nil for one that
-	// is always there; others need neither an Engine nor what comes of it.
+	// Load keeps the model in memory until release is called, for each request; it is loaded first where it is not there. What it returns takes the place of the
+	// Model, which needs neither an Engine nor what comes of it where it is not loaded yet. nil for one that is always there.
 	Load func(ctx context.Context) (m Model, release func(), err error)
 	// Embedder gives vectors of texts, under the same adapters; nil gives none. A model's hidden state times its output matrix is the raw row of logits, so whoever
 	// imposes utility should think twice.

@@ -11,7 +11,7 @@ import (
 
 // table is what is served at a time. A request keeps the one that it met, so that a reload disturbs nobody.
 type table struct {
-	// mu guards entry.now of models that have to be loaded.
+	// mu guards entry.now of models that come and go.
 	mu      sync.Mutex
 	entries []*entry
 	Serving
@@ -21,7 +21,7 @@ type table struct {
 type entry struct {
 	Model
 	*compiled
-	now *served // as it was loaded last
+	now *served // as it was loaded last, nil where it is not
 }
 
 // Serve replaces what is served. Requests that run go on with what they met. It fails where a model's policy cannot be, and then changes nothing.
@@ -34,7 +34,7 @@ func (s *Server) Serve(what Serving) error {
 			return fmt.Errorf("%s: %w", m.ID, err)
 		}
 		e := &entry{Model: m, compiled: c}
-		if m.Load == nil {
+		if m.Engine != nil {
 			used[m.Engine] = true
 			e.now = s.derive(m, c, what.Secret)
 		}
@@ -44,6 +44,16 @@ func (s *Server) Serve(what Serving) error {
 		s.engines.keep(used)
 	}
 	return nil
+}
+
+// First is the name of the model that requests get which name none, and says whether it talks, so far as that is known.
+func (s *Server) First() (name string, talks bool) {
+	t := s.table.Load()
+	if len(t.entries) == 0 {
+		return "", false
+	}
+	e := t.entries[0]
+	return e.ID, e.Template != nil || e.Engine == nil
 }
 
 // find finds a model that a request may use, by its name. Whether there is none, or it is not the asker's to use, is the same to those who ask.
@@ -87,9 +97,24 @@ func (s *Server) load(ctx context.Context, e *entry, r *record) (*served, error)
 	defer r.table.mu.Unlock()
 	if e.now == nil || e.now.Engine != m.Engine {
 		e.now = s.derive(m, e.compiled, r.table.Secret)
-		s.engines.keep(r.table.engines())
+		if r.table == s.table.Load() { // what an older one knows is not all
+			s.engines.keep(r.table.engines())
+		}
 	}
 	return e.now, nil
+}
+
+// Unloaded says that an engine is there no more: models on it count as not loaded, and what was kept for it is let go.
+func (s *Server) Unloaded(e *llama.Engine) {
+	t := s.table.Load()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, one := range t.entries {
+		if one.Load != nil && one.now != nil && one.now.Engine == e {
+			one.now = nil
+		}
+	}
+	s.engines.keep(t.engines())
 }
 
 // loaded are the models as they were loaded last.
