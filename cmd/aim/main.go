@@ -90,7 +90,7 @@ the path of any other. Where the folder holds one model, no command needs to be 
 	}
 	root.AddCommand(
 		newServe(), newRun(), newCalibrate(), newEval(),
-		newBench(), newOptimize(), newQuantize(), newDoctor(), newPull(), newModels(), newKeys(), newUsage(), newConfig(), newHealth(), newVersion(),
+		newBench(), newOptimize(), newQuantize(), newDoctor(), newPull(), newModels(), newKeys(), newUsage(), newSecret(), newConfig(), newHealth(), newVersion(),
 	)
 	return root
 }

@@ -99,7 +99,7 @@ type CORS struct {
 
 // Accounts is where API keys, usage and limits are kept.
 type Accounts struct {
-	// Path of an SQLite file, or a postgres:// URL. Empty for accounts.db in the state folder.
+	// Path of an SQLite file, or a postgres:// URL. Empty for aim.db in the state folder.
 	Database DSN `yaml:"database" path:"dsn" flag:"database"`
 	// File that holds the value of database, so that its password stands nowhere else.
 	DatabaseFile string `yaml:"database_file" path:"file"`

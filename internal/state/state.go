@@ -59,25 +59,21 @@ func Secret(dir string) ([]byte, error) {
 // SecretFile returns the owner's secret in a file that must exist.
 func SecretFile(path string) ([]byte, error) { return read(path) }
 
-// Rotate replaces the secret in dir, or in the file that $AIM_SECRET_FILE names, by a new one, and keeps the old one beside it, named secret.old. All noise is
-// another from then on: whoever has asked before gets one more look at the same rows.
-func Rotate(dir string) (path string, err error) {
-	path = filepath.Join(dir, "secret")
-	if file := os.Getenv("AIM_SECRET_FILE"); file != "" {
-		path = file
-	}
+// Rotate replaces the secret at path by a new one, and keeps the old one beside it, named .old. All noise is another from then on: whoever has asked before
+// gets one more look at the same rows. Where there is no secret, it makes the first one.
+func Rotate(path string) error {
 	old, err := read(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return path, err
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		if err := Write(path+".old", old); err != nil {
-			return path, err
+			return err
 		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
 	secret := make([]byte, SecretSize)
 	_, _ = rand.Read(secret) // never fails
-	return path, Write(path, secret)
+	return Write(path, secret)
 }
 
 // read reads a secret and refuses one that is no secret.
