@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,16 +29,17 @@ var (
 )
 
 // ledgerFlags say where the accounts are.
-type ledgerFlags struct{ database, stateDir string }
+type ledgerFlags struct{ database, stateDir, config string }
 
 func (o *ledgerFlags) add(f *pflag.FlagSet) {
 	addDatabase(f, &o.database)
+	addConfig(f, &o.config)
 	f.StringVar(&o.stateDir, "state-dir", "", "folder for state (default: $XDG_STATE_HOME/aim, ~/.local/state/aim)")
 }
 
 // addDatabase defines the flag --database. It is checked where it is used: errors of flags repeat their value, and this one may hold a password.
 func addDatabase(f *pflag.FlagSet, p *string) {
-	f.StringVar(p, "database", "", "file of the accounts, or postgres://user:password@host/database (default: $AIM_DATABASE, else aim.db in the folder for state)")
+	f.StringVar(p, "database", "", "file of the accounts, or postgres://user:password@host/database (default: that of the configuration, $AIM_DATABASE, else aim.db in the folder for state)")
 }
 
 // databaseAt is the database that a flag names, else the environment, else the one in the folder for state.
@@ -53,14 +55,10 @@ func databaseAt(flag, stateDir string) string {
 
 // open opens the accounts.
 func (o *ledgerFlags) open(ctx context.Context, errs io.Writer, existing bool) (*ledger.Ledger, error) {
-	dir := o.stateDir
-	if dir == "" {
-		var err error
-		if dir, err = state.Dir(); err != nil {
-			return nil, err
-		}
+	dsn, dir, err := o.where()
+	if err != nil {
+		return nil, err
 	}
-	dsn := databaseAt(o.database, dir)
 	if err := ledger.CheckDSN(dsn); err != nil {
 		return nil, usageError{fmt.Errorf("--database: %w", err)}
 	}
@@ -71,6 +69,28 @@ func (o *ledgerFlags) open(ctx context.Context, errs io.Writer, existing bool) (
 		err = fmt.Errorf("%w; `aim keys create` and `aim serve` make one", err)
 	}
 	return l, err
+}
+
+// where are the accounts, and the folder for state, of a server with these flags.
+func (o *ledgerFlags) where() (dsn, dir string, err error) {
+	dsn, dir = o.database, o.stateDir
+	if dsn == "" || dir == "" { // else no mistake in the file keeps its owner from a revocation
+		c, err := settingsOf(o.config)
+		if err != nil {
+			return "", "", err
+		}
+		configured, err := c.Accounts.DatabaseDSN()
+		if err != nil {
+			return "", "", err
+		}
+		dsn, dir = cmp.Or(dsn, configured.Reveal()), cmp.Or(dir, c.StateDir)
+	}
+	if dir == "" {
+		if dir, err = state.Dir(); err != nil {
+			return "", "", err
+		}
+	}
+	return databaseAt(dsn, dir), dir, nil
 }
 
 // with runs f on the accounts.
