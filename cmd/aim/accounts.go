@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 
 	"aim/internal/account"
@@ -21,9 +22,8 @@ type accounts struct {
 	ledger *ledger.Ledger
 	limits limit.Limiter
 	redis  *limit.Redis // nil without
-	// require is a word of accounts.require_keys, and needed says that requests need a key, as far as is known.
+	// require is a word of accounts.require_keys.
 	require string
-	needed  bool
 }
 
 // openAccounts opens the database, and the limits that replicas share.
@@ -53,9 +53,6 @@ func openAccounts(ctx context.Context, c *config.Config, log *slog.Logger) (*acc
 		a.limits = a.redis
 	} else if err == nil {
 		a.limits = limit.NewLocal(limit.Options{Spent: a.ledger.Spent, Log: log})
-	}
-	if err == nil {
-		a.needed, err = a.HasKeys(ctx)
 	}
 	if err != nil {
 		a.close()
@@ -101,10 +98,14 @@ func listen(ctx context.Context, c *config.Config, a *accounts, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	if a.needed || a.require == "never" || edge.Loopback(listener.Addr()) {
+	needed, err := a.HasKeys(ctx)
+	if err == nil && (needed || a.require == "never" || edge.Loopback(listener.Addr())) {
 		return listener, nil
 	}
 	_ = listener.Close() // another one takes its place
+	if err != nil {
+		return nil, err
+	}
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
 		return nil, err
@@ -115,10 +116,22 @@ func listen(ctx context.Context, c *config.Config, a *accounts, log *slog.Logger
 	return new(net.ListenConfig).Listen(ctx, "tcp", local)
 }
 
-// edgeSettings are what the network may do.
-func edgeSettings(c *config.Config, a *accounts, at net.Addr) edge.Settings {
+// edgeSettings are what the network may do. A server without keys is guarded where it listens on loopback: what else is open is meant to be.
+func edgeSettings(ctx context.Context, c *config.Config, a *accounts, at net.Addr) (edge.Settings, error) {
+	needed, err := a.HasKeys(ctx)
 	return edge.Settings{
-		Origins: c.Server.CORS.Origins, Hosts: c.Server.Hosts, Proxies: c.Server.Proxies(),
-		Guarded: !a.needed && edge.Loopback(at),
-	}
+		Origins: c.Server.CORS.Origins, Hosts: c.Server.Hosts, Proxies: c.Server.Proxies(), Guarded: !needed && edge.Loopback(at),
+	}, err
+}
+
+// unguarding ends the guard of a server without keys once there is one, before a request meets it.
+func (a *accounts) unguarding(e *edge.Edge, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if e.Guarded() {
+			if needed, err := a.HasKeys(r.Context()); err == nil && needed {
+				e.Unguard()
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// greet says that the server is ready, and how to talk to it.
-func greet(w io.Writer, url, model string, talks bool) {
+// greet says that the server is ready, and how to talk to it. keys says that it takes an API key.
+func greet(w io.Writer, url, model string, talks, keys bool) {
 	path, ask := "/v1/chat/completions", `"messages": [{"role": "user", "content": "What is gravity?"}]`
 	if !talks {
 		path, ask = "/v1/completions", `"prompt": "Gravity is"`
@@ -19,8 +19,12 @@ func greet(w io.Writer, url, model string, talks bool) {
 		panic(err) // a string can always be encoded
 	}
 	body := fmt.Sprintf(`{"model": %s, %s, "temperature": 0, "max_tokens": 100, "stream": true}`, name, ask)
-	fmt.Fprintf(w, "Aim serves %s at %s/v1. Try it:\n\n  curl -N %s%s -H 'Content-Type: application/json' -d %s\n\n",
-		model, url, url, path, quote(body))
+	key := ""
+	if keys {
+		key = ` -H "Authorization: Bearer $AIM_KEY"`
+	}
+	fmt.Fprintf(w, "Aim serves %s at %s/v1. Try it:\n\n  curl -N %s%s%s -H 'Content-Type: application/json' -d %s\n\n",
+		model, url, url, path, key, quote(body))
 }
 
 // quote puts a text into single quotes for a shell.

@@ -27,9 +27,19 @@ type house struct {
 	created time.Time
 	fleet   *fleet.Fleet[*resident]
 
+	// gone hears of engines that end; nil is nobody.
+	gone func(*llama.Engine)
+
 	mu      sync.Mutex
 	setting *setting
-	held    map[string]func() // releases those that are loaded at the start
+	held    map[string]holding // those that are loaded at the start
+	loaded  map[*resident]string
+}
+
+// holding keeps a resident in the house until release is called.
+type holding struct {
+	*resident
+	release func()
 }
 
 // resident is a loaded base model.
@@ -39,18 +49,29 @@ type resident struct {
 	log     *slog.Logger
 	stderr  io.Writer
 	stop    func()
+	// inUse is read-locked by requests, for which nothing is freed.
+	inUse sync.RWMutex
 
 	mu      sync.Mutex
 	vectors map[llama.AdapterSet]*embedder
-	models  map[string]server.Model // by their offers
+	models  map[offer]server.Model // by their offers, without what is not kept
 }
 
 // newHouse makes a house in which nothing is loaded yet. Calibrations end with ctx.
 func newHouse(ctx context.Context, s *setting, log *slog.Logger, stderr io.Writer) (*house, error) {
-	h := &house{ctx: ctx, log: log, stderr: stderr, created: time.Now(), setting: s, held: map[string]func(){}}
-	f, err := fleet.New(s.specs(), fleet.Options[*resident]{Memory: int64(s.Memory), Load: h.load, Close: (*resident).close, Log: log})
+	h := &house{
+		ctx: ctx, log: log, stderr: stderr, created: time.Now(), setting: s, held: map[string]holding{}, loaded: map[*resident]string{},
+	}
+	f, err := fleet.New(s.specs(), fleet.Options[*resident]{Memory: int64(s.Memory), Load: h.load, Close: h.free, Log: log})
 	h.fleet = f
 	return h, err
+}
+
+// listen has gone hear of engines that end.
+func (h *house) listen(gone func(*llama.Engine)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone = gone
 }
 
 // specs are what the fleet must know of the base models.
@@ -61,7 +82,7 @@ func (s *setting) specs() (list []fleet.Spec) {
 		if !b.lazy {
 			spec.KeepAlive = -1
 		}
-		if path, err := b.find(); err == nil && s.Memory > 0 {
+		if path, err := b.find(); err == nil {
 			spec.Size = b.estimate(path)
 		}
 		list = append(list, spec)
@@ -105,17 +126,35 @@ func (h *house) load(ctx context.Context, name string, progress func(float64)) (
 		return nil, err
 	}
 	r := &resident{
-		engine: e, options: o, log: h.log, stderr: h.stderr, vectors: map[llama.AdapterSet]*embedder{}, models: map[string]server.Model{},
+		engine: e, options: o, log: h.log, stderr: h.stderr, vectors: map[llama.AdapterSet]*embedder{}, models: map[offer]server.Model{},
 	}
 	r.stop = sync.OnceFunc(e.start())
+	h.mu.Lock()
+	h.loaded[r] = name
+	h.mu.Unlock()
 	return r, nil
 }
 
-// close ends a resident and frees it.
-func (r *resident) close() {
+// free ends a resident and frees it, once no request uses it.
+func (h *house) free(r *resident) {
+	r.inUse.Lock() // for good
 	r.Close()
 	r.stop()
+	h.mu.Lock()
+	delete(h.loaded, r)
+	gone := h.gone
+	h.mu.Unlock()
+	if gone != nil {
+		gone(r.Engine)
+	}
 	r.engine.close()
+}
+
+// idle says that nothing is computed.
+func (r *resident) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.engine.idle()
 }
 
 // variant is the base model under a set of its adapters.
@@ -132,9 +171,8 @@ func (r *resident) variant(set string) (variant, error) {
 func (r *resident) model(ctx context.Context, of offer, created time.Time) (server.Model, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := fmt.Sprint(of.id, of.set, of.level, of.sigma, of.window, of.ends, of.reports, of.vectors)
-	if m, ok := r.models[key]; ok {
-		m.Description, m.Policy = of.description, of.policy
+	if m, ok := r.models[of.key()]; ok {
+		m.Description, m.Policy = of.description, of.rules()
 		return m, nil
 	}
 	v, err := r.variant(of.set)
@@ -149,7 +187,7 @@ func (r *resident) model(ctx context.Context, of offer, created time.Time) (serv
 	m := server.Model{
 		ID: of.id, Description: of.description, Base: of.source(), Engine: r.Engine, Adapters: v.set, Template: r.template,
 		BOS: r.engine.model.BOS(), EOS: r.engine.model.EOS(), Created: created, Sigma: of.sigma, Scope: sampler.Scope{Window: of.window},
-		EndNoise: endNoise(of.ends), Report: of.reports, Facts: r.facts(), Policy: of.policy,
+		EndNoise: endNoise(of.ends), Report: of.reports, Facts: r.facts(), Policy: of.rules(),
 	}
 	var sigma float64
 	if m.Dial, sigma, err = g.under(v).served(ctx, of.level); err != nil {
@@ -161,7 +199,7 @@ func (r *resident) model(ctx context.Context, of offer, created time.Time) (serv
 	if of.vectors == "on" || of.vectors == "auto" && m.Sigma == 0 {
 		m.Embedder = r.embedder(v)
 	}
-	r.models[key] = m
+	r.models[of.key()] = m
 	return m, nil
 }
 
@@ -174,18 +212,19 @@ func (r *resident) embedder(v variant) *embedder {
 	return r.vectors[v.set]
 }
 
-// models loads what is to be loaded at the start, and returns what is served. A base model that fails does not take the others down: what is made of
+// models loads what a setting has loaded at the start, and returns what is served. A base model that fails does not take the others down: what is made of
 // it is loaded when it is asked for, and fails then. The error is that of the only base model, or of ctx.
-func (h *house) models(ctx context.Context) ([]server.Model, error) {
-	h.mu.Lock()
-	s := h.setting
-	h.mu.Unlock()
+func (h *house) models(ctx context.Context, s *setting) (list []server.Model, err error) {
 	residents := map[string]*resident{}
 	for _, name := range slices.Sorted(maps.Keys(s.bases)) {
 		if s.bases[name].lazy {
+			if r, release, ok := h.fleet.Peek(name); ok {
+				defer release()
+				residents[name] = r
+			}
 			continue
 		}
-		r, release, err := h.fleet.Acquire(ctx, name)
+		r, err := h.hold(ctx, name)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -196,9 +235,7 @@ func (h *house) models(ctx context.Context) ([]server.Model, error) {
 			continue
 		}
 		residents[name] = r
-		h.hold(name, release)
 	}
-	var list []server.Model
 	for _, of := range s.offers {
 		r := residents[of.base]
 		if r == nil {
@@ -209,9 +246,20 @@ func (h *house) models(ctx context.Context) ([]server.Model, error) {
 		if err != nil {
 			return nil, err
 		}
+		m.Load = h.keeper(r, m, of, !s.bases[of.base].lazy)
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// keeper is [server.Model].Load for a model that is there. Those that are held need no turn for their memory.
+func (h *house) keeper(r *resident, m server.Model, of offer, held bool) func(context.Context) (server.Model, func(), error) {
+	return func(ctx context.Context) (server.Model, func(), error) {
+		if held && r.inUse.TryRLock() { // else it has just left, or been loaded anew
+			return m, sync.OnceFunc(r.inUse.RUnlock), nil
+		}
+		return h.acquire(ctx, of)
+	}
 }
 
 // cause is what went wrong with a load, without what callers need not know where there is one model.
@@ -222,21 +270,36 @@ func cause(err error) error {
 	return err
 }
 
-// hold keeps a base model loaded.
-func (h *house) hold(name string, release func()) {
+// hold loads a base model to stay.
+func (h *house) hold(ctx context.Context, name string) (*resident, error) {
 	h.mu.Lock()
-	old := h.held[name]
-	h.held[name] = release
+	have, ok := h.held[name]
 	h.mu.Unlock()
-	if old != nil {
-		old()
+	if ok {
+		return have.resident, nil
 	}
+	r, release, err := h.fleet.Acquire(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	h.held[name] = holding{r, release}
+	h.mu.Unlock()
+	return r, nil
+}
+
+// holds says that a base model is loaded to stay, and cannot be changed before the next start.
+func (h *house) holds(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.held[name]
+	return ok
 }
 
 // unloaded is what is served of an offer whose base model is loaded when it is asked for.
 func (h *house) unloaded(b *baseModel, of offer) server.Model {
 	m := server.Model{
-		ID: of.id, Description: of.description, Base: of.source(), Created: h.created, Sigma: of.sigma, Level: of.imposed(), Policy: of.policy,
+		ID: of.id, Description: of.description, Base: of.source(), Created: h.created, Sigma: of.sigma, Level: of.imposed(), Policy: of.rules(),
 		Load: func(ctx context.Context) (server.Model, func(), error) { return h.acquire(ctx, of) },
 	}
 	if path, err := b.find(); err == nil {
@@ -279,56 +342,84 @@ func loadError(ctx context.Context, err error) error {
 	return &server.LoadError{RetryAfter: 10 * time.Second, Err: err}
 }
 
-// update changes the setting. What is not configured any more is unloaded once nobody uses it.
-func (h *house) update(s *setting) error {
+// replace puts another setting in force: it loads what is new, hands to serve what is to be served, and lets go what is not configured any more, which is
+// unloaded once nobody uses it. Where one of these fails, the setting stays that there was.
+func (h *house) replace(ctx context.Context, fresh *setting, serve func([]server.Model) error) error {
+	h.mu.Lock()
+	old := h.setting
+	h.mu.Unlock()
+	if err := h.settle(fresh.beside(old)); err != nil {
+		return err
+	}
+	list, err := h.models(ctx, fresh)
+	if err == nil {
+		err = serve(list)
+	}
+	if err != nil {
+		return errors.Join(err, h.settle(old))
+	}
+	return h.settle(fresh)
+}
+
+// beside is s with the base models that only another setting has.
+func (s *setting) beside(other *setting) *setting {
+	both := &setting{Config: s.Config, offers: s.offers, bases: maps.Clone(other.bases)}
+	for name, b := range s.bases {
+		one := *b
+		if before := other.bases[name]; before != nil && !before.lazy {
+			one.lazy = false // it is let go when the other setting is
+		}
+		both.bases[name] = &one
+	}
+	return both
+}
+
+// settle makes a setting the one by which base models are loaded, and releases what it does not hold.
+func (h *house) settle(s *setting) error {
 	h.mu.Lock()
 	old := h.setting
 	h.setting = s
 	h.mu.Unlock()
-	if err := h.fleet.Update(s.specs()); err != nil {
-		h.mu.Lock()
-		h.setting = old
-		h.mu.Unlock()
-		return err
+	err := h.fleet.Update(s.specs())
+	if err == nil {
+		err = h.fleet.SetMemory(int64(s.Memory))
 	}
 	h.mu.Lock()
-	var gone []func()
-	for name, release := range h.held {
-		if b := s.bases[name]; b == nil || b.lazy {
-			gone = append(gone, release)
-			delete(h.held, name)
-		}
+	defer h.mu.Unlock()
+	if err != nil {
+		h.setting = old
+		return err
 	}
-	h.mu.Unlock()
-	for _, release := range gone {
-		release()
+	for name, one := range h.held {
+		if b := s.bases[name]; b == nil || b.lazy {
+			delete(h.held, name)
+			one.release()
+		}
 	}
 	return nil
 }
 
-// residents calls f with each base model that is loaded, without loading or waiting for any.
-func (h *house) residents(f func(name string, r *resident)) {
-	for _, s := range h.fleet.States() {
-		if r, release, ok := h.fleet.Peek(s.Name); ok {
-			f(s.Name, r)
-			release()
-		}
-	}
+// residents are the base models that are loaded, by their names.
+func (h *house) residents() map[*resident]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.loaded)
 }
 
 // engines are those that run, for metrics.
 func (h *house) engines() (list []metrics.Engine) {
-	h.residents(func(name string, r *resident) { list = append(list, metrics.Engine{Name: name, Engine: r.Engine}) })
+	for r, name := range h.residents() {
+		list = append(list, metrics.Engine{Name: name, Engine: r.Engine})
+	}
 	return list
 }
 
 // close drains what runs for as long as limit, ends what is left, and frees everything. between is called when nothing runs any more, before it is freed.
 func (h *house) close(limit time.Duration, between func()) {
-	var all []*resident
-	h.residents(func(_ string, r *resident) {
+	all := slices.Collect(maps.Keys(h.residents()))
+	for _, r := range all {
 		r.Close()
-		all = append(all, r)
-	})
+	}
 	idle := func() bool { return !slices.ContainsFunc(all, func(r *resident) bool { return !r.idle() }) }
 	if !within(limit, idle) {
 		h.log.Warn("the drain timeout is over")
@@ -337,16 +428,12 @@ func (h *house) close(limit time.Duration, between func()) {
 		}
 	}
 	between()
-	for _, r := range all {
-		r.stop()
-	}
 	h.mu.Lock()
-	held := h.held
-	h.held = map[string]func(){}
-	h.mu.Unlock()
-	for _, release := range held {
-		release()
+	for _, one := range h.held {
+		one.release()
 	}
+	clear(h.held)
+	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), lastWrites)
 	defer cancel()
 	if err := h.fleet.Close(ctx); err != nil {

@@ -195,7 +195,7 @@ func TestServeEndsWhileLoading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := h.models(ctx); !errors.Is(err, context.Canceled) {
+	if list, err := h.models(ctx, set); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, %v", list, err)
 	}
 	h.close(0, func() {})

@@ -23,7 +23,8 @@ type offer struct {
 	level, sigma float64
 	window       int
 	ends         string
-	policy       server.Policy
+	// policy is nil where requests may ask for everything.
+	policy *server.Policy
 	// reports shows what tells about raw rows although utility is imposed. vectors is auto, on or off.
 	reports bool
 	vectors string
@@ -35,6 +36,20 @@ func (o *offer) imposed() float64 {
 		return 0
 	}
 	return o.level
+}
+
+// key is the offer without what changes nothing that is kept of it.
+func (o offer) key() offer {
+	o.description, o.policy = "", nil
+	return o
+}
+
+// rules are what may be asked of the offer.
+func (o *offer) rules() server.Policy {
+	if o.policy == nil {
+		return server.Policy{}
+	}
+	return *o.policy
 }
 
 // source is what gives the offer's rows of logits; offers of one source share their noise where they have one σ.
@@ -80,8 +95,10 @@ func configured(c *config.Config) (*setting, error) {
 		s.offers = append(s.offers, offerOf(name, c.VirtualModels[name]))
 	}
 	for i := range s.offers {
-		if err := s.offers[i].policy.Check(); err != nil {
-			return nil, fmt.Errorf("virtual_models.%s: %w", s.offers[i].id, err)
+		if p := s.offers[i].policy; p != nil {
+			if err := p.Check(); err != nil {
+				return nil, fmt.Errorf("virtual_models.%s: %w", s.offers[i].id, err)
+			}
 		}
 	}
 	return s, nil
@@ -96,7 +113,7 @@ func offerOf(name string, v *config.VirtualModel) offer {
 		vectors: map[config.Toggle]string{config.Auto: "auto", config.On: "on", config.Off: "off"}[v.Show.Embeddings],
 	}
 	focus := v.Focus.MaxStrength
-	o.policy = server.Policy{
+	o.policy = &server.Policy{
 		Context: v.Context, MaxTokens: v.MaxTokens, MaxFocus: &focus, NoSpans: !v.Focus.Spans, NoFocusNoise: !v.Focus.Sigma,
 		NoLogprobs: v.Show.Logprobs == config.Off, NoReports: v.Show.Reports == config.Off, NoPreviews: v.Show.Previews == config.Off,
 		NoTemplate: !v.Show.Template,

@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"aim/internal/config"
-	"aim/internal/edge"
 	"aim/llama/cpp"
 	"aim/models"
 	"aim/server"
@@ -171,11 +170,12 @@ func (o *serveOptions) ofFlags() (*setting, error) {
 	if path, err := o.find(); err == nil { // else loading says so, once the server listens
 		name = models.Name(path)
 	}
+	o.stateDir, o.secretFile = c.StateDir, c.SecretFile
 	return o.flagged(c, name)
 }
 
 // serverFlags are those that say something about the server and not about a model.
-var serverFlags = []string{"addr", "pprof", "keep-alive", "drain-timeout", "log-level", "log-format", "database", "metrics-addr", "stuck-timeout", "watchdog-exit"}
+var serverFlags = []string{"addr", "state-dir", "pprof", "keep-alive", "drain-timeout", "log-level", "log-format", "database", "metrics-addr", "stuck-timeout", "watchdog-exit"}
 
 // override lets the flags that were given override settings.
 func (o *serveOptions) override(c *config.Config, known []string) error {
@@ -222,36 +222,33 @@ func serve(ctx context.Context, o serveOptions, std streams) error {
 		return err
 	}
 	defer endProfiles()
-	site := &site{options: o, stderr: std.err, log: log, level: level, accounts: a, door: &frontDoor{}, edge: edge.New(edgeSettings(s.Config, a, listener.Addr()))}
-	web, err := site.open(s.Config, listener)
+	hangups, ignore := hangup() // one that comes while models are loaded is heard afterwards
+	defer ignore()
+	site := &site{options: o, stderr: std.err, log: log, level: level, accounts: a, door: &frontDoor{}, address: listener.Addr()}
+	web, err := site.open(ctx, s.Config, listener)
 	if err != nil {
 		_ = listener.Close()
 		return err
 	}
 	defer web.Close() //nolint:errcheck // where shutdown was not reached
-
+	defer site.free()
 	if err := site.load(ctx, s); err != nil || ctx.Err() != nil {
 		if ctx.Err() != nil {
 			return nil // it was asked to end
 		}
 		return err
 	}
-	defer site.free()
-	greet(std.out, site.url(listener.Addr()), site.first, site.talks)
-	log.Info("serving", "models", len(s.offers), "bases", len(s.bases), "address", listener.Addr().String(), "keys", a.needed)
-	failed := site.failed
-	hangups, ignore := hangup()
-	defer ignore()
+	site.greet(ctx, std.out)
 	for {
 		select {
-		case err := <-failed:
+		case err := <-site.failed:
 			return err
 		case <-hangups:
 			site.reload(ctx)
 			continue
 		case <-ctx.Done():
 		}
-		site.shutdown(s.Server.DrainTimeout, web)
+		site.shutdown(web)
 		return nil
 	}
 }

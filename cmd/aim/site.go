@@ -6,17 +6,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"aim/internal/config"
 	"aim/internal/edge"
 	"aim/internal/metrics"
-	"aim/internal/state"
 	"aim/internal/tracing"
 	"aim/server"
 	"aim/web"
@@ -30,6 +31,7 @@ type site struct {
 	level    *slog.LevelVar
 	accounts *accounts
 	door     *frontDoor
+	address  net.Addr
 	edge     *edge.Edge
 	tls      *edge.Certificate // nil without
 	failed   chan error
@@ -42,18 +44,20 @@ type site struct {
 	setting *setting
 	house   *house
 	api     *server.Server
-	// first is the name that the greeting tells, and talks says that it has a chat template.
-	first string
-	talks bool
 }
 
 // open begins to answer, first that the models are loading.
-func (s *site) open(c *config.Config, listener net.Listener) (*http.Server, error) {
+func (s *site) open(ctx context.Context, c *config.Config, listener net.Listener) (*http.Server, error) {
+	settings, err := edgeSettings(ctx, c, s.accounts, s.address)
+	if err != nil {
+		return nil, err
+	}
+	s.edge = edge.New(settings)
 	var inside http.Handler = s.door
 	if c.Server.Playground {
 		inside = web.Over(s.door) // the page is there while the model loads, and says so
 	}
-	front := edge.NewServer(s.edge.Handler(inside), edge.Limits{MaxHeader: int(c.Server.MaxHeader)}, s.log)
+	front := edge.NewServer(s.accounts.unguarding(s.edge, s.edge.Handler(inside)), edge.Limits{MaxHeader: int(c.Server.MaxHeader)}, s.log)
 	capped := edge.Cap(listener, edge.Caps{
 		Total: c.Server.MaxConnections, PerAddress: c.Server.MaxConnectionsPerAddress, Exempt: s.edge.Proxy,
 	}, s.log)
@@ -77,8 +81,12 @@ func (s *site) load(ctx context.Context, set *setting) (err error) {
 	if s.house, err = newHouse(ctx, set, s.log, s.stderr); err != nil {
 		return err
 	}
-	serving, err := s.serving(ctx)
-	if err != nil {
+	s.ends = append(s.ends, func() { s.house.close(0, func() {}) }) // where shutdown has done so, nothing is left to do
+	serving := server.Serving{}
+	if serving.Models, err = s.house.models(ctx, set); err != nil {
+		return err
+	}
+	if err = s.complete(set, &serving); err != nil {
 		return err
 	}
 	if s.tracer, err = tracing.Setup(ctx, version(), s.log); err != nil {
@@ -102,49 +110,32 @@ func (s *site) load(ctx context.Context, set *setting) (err error) {
 	if s.api, err = server.New(cfg); err != nil {
 		return err
 	}
-	s.watch()
+	s.house.listen(s.api.Unloaded)
+	s.watch(set.Server.WatchdogExit)
 	s.door.open(s.api.Handler())
 	return nil
 }
 
-// refresh serves what the setting says anew.
-func (s *site) refresh(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	serving, err := s.serving(ctx)
-	if err != nil {
+// complete adds to what is served what a setting says beside the models.
+func (s *site) complete(set *setting, v *server.Serving) (err error) {
+	owner := engineOptions{stateDir: set.StateDir, secretFile: set.SecretFile}
+	if v.Secret, err = owner.secret(); err != nil {
 		return err
 	}
-	return s.api.Serve(serving)
-}
-
-// serving is what the setting says, with what is loaded at the start.
-func (s *site) serving(ctx context.Context) (v server.Serving, err error) {
-	if v.Models, err = s.house.models(ctx); err != nil {
-		return v, err
-	}
-	if v.Secret, err = s.secret(); err != nil {
-		return v, err
-	}
-	c := s.setting.Server
+	c := set.Server
 	v.QueuePatience, v.Longest, v.LogText = c.QueueTimeout, c.RequestTimeout, c.Log.Prompts
-	if len(v.Models) > 0 {
-		s.first, s.talks = v.Models[0].ID, v.Models[0].Template != nil || v.Models[0].Load != nil
-	}
-	return v, nil
+	return nil
 }
 
-// secret is the owner's.
-func (s *site) secret() ([]byte, error) {
-	if s.setting.SecretFile != "" {
-		return state.SecretFile(s.setting.SecretFile)
+// greet tells those who started the server that it is there.
+func (s *site) greet(ctx context.Context, out io.Writer) {
+	keys, err := s.accounts.HasKeys(ctx)
+	if err != nil {
+		s.log.Error("the accounts cannot be read", "error", err)
 	}
-	dir := s.setting.StateDir
-	for _, b := range s.setting.bases {
-		dir = b.stateDir
-	}
-	o := engineOptions{stateDir: dir}
-	return o.secret()
+	first, talks := s.api.First()
+	greet(out, s.url(), first, talks, keys)
+	s.log.Info("serving", "models", len(s.setting.offers), "bases", len(s.setting.bases), "address", s.address.String(), "keys", keys)
 }
 
 // tiers are what is imposed on what is loaded, for metrics.
@@ -175,14 +166,14 @@ func (s *site) serveMetrics(ctx context.Context, address string) error {
 }
 
 // watch looks for decodes that do not end.
-func (s *site) watch() {
+func (s *site) watch(exit bool) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		s.api.Watch(ctx, func(model string, took time.Duration) {
 			s.metrics.Stuck(s.baseOf(model))
-			if s.setting.Server.WatchdogExit {
+			if exit {
 				s.log.Error("the process ends, because a decode does not", "model", model, "for", took)
 				os.Exit(70) // nothing can be drained: the decode holds the engine
 			}
@@ -194,8 +185,28 @@ func (s *site) watch() {
 	})
 }
 
+// refresh serves what the setting says anew.
+func (s *site) refresh(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replace(ctx, s.setting)
+}
+
+// replace serves what a setting says in place of what is served.
+func (s *site) replace(ctx context.Context, set *setting) error {
+	return s.house.replace(ctx, set, func(list []server.Model) error {
+		serving := server.Serving{Models: list}
+		if err := s.complete(set, &serving); err != nil {
+			return err
+		}
+		return s.api.Serve(serving)
+	})
+}
+
 // baseOf is the base model that an offer is made of, by whose name metrics tell engines.
 func (s *site) baseOf(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, of := range s.setting.offers {
 		if of.id == id {
 			return of.base
@@ -209,57 +220,68 @@ func (s *site) reload(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fresh, err := s.options.setting()
+	if err == nil {
+		err = s.checkTLS(fresh.Server.TLS)
+	}
 	if err != nil {
 		s.log.Error("the configuration was read again and is not used", "error", err)
 		return
 	}
-	for _, change := range config.Diff(s.setting.Config, fresh.Config) {
-		if change.Restart {
+	network, err := edgeSettings(ctx, fresh.Config, s.accounts, s.address)
+	if err != nil {
+		network.Guarded = s.edge.Guarded() // as far as is known
+	}
+	changes := config.Diff(s.setting.Config, fresh.Config)
+	fresh.keep(s.setting, s.house.holds)
+	held := slices.Collect(maps.Keys(fresh.bases))
+	held = slices.DeleteFunc(held, func(name string) bool { return !s.house.holds(name) })
+	if err := s.replace(ctx, fresh); err != nil {
+		s.log.Error("the configuration could not be put in force, and the one that there was stays", "error", err)
+		return
+	}
+	s.setting = fresh
+	setLevel(s.level, fresh.Server.Log.Level)
+	s.edge.Set(network)
+	if s.tls != nil && fresh.Server.TLS.Certificate != "" {
+		if err := s.tls.Move(fresh.Server.TLS.Certificate, fresh.Server.TLS.Key); err != nil {
+			s.log.Error("the certificate stays", "error", err)
+		}
+	}
+	for _, change := range changes {
+		if change.Restart && waits(change.Path, held) {
 			s.log.Warn("this setting counts from the next start on", "setting", change.Path, "now", change.Old, "then", change.New)
 		} else {
 			s.log.Info("a setting has changed", "setting", change.Path, "was", change.Old, "is", change.New)
 		}
 	}
-	fresh.keep(s.setting)
-	old := s.setting
-	err = s.house.update(fresh)
-	if err == nil {
-		s.setting = fresh
-		var serving server.Serving
-		if serving, err = s.serving(ctx); err == nil {
-			err = s.api.Serve(serving)
-		}
-	}
-	if err != nil {
-		s.setting = old
-		s.log.Error("the configuration could not be put in force", "error", err)
-		return
-	}
-	setLevel(s.level, fresh.Server.Log.Level)
-	if s.tls != nil {
-		if err := s.tls.Move(fresh.Server.TLS.Certificate, fresh.Server.TLS.Key); err != nil {
-			s.log.Error("the certificate stays", "error", err)
-		}
-	}
-	settings := edgeSettings(fresh.Config, s.accounts, &net.TCPAddr{})
-	settings.Guarded = false // a server that is guarded has no keys; see listen
-	if needed, err := s.accounts.HasKeys(ctx); err == nil {
-		s.accounts.needed = needed
-	}
-	s.edge.Set(settings)
 	s.log.Info("reloaded", "models", len(fresh.offers), "bases", len(fresh.bases))
 }
 
-// keep takes over base models that cannot be changed while they are loaded.
-func (s *setting) keep(old *setting) {
+// waits says whether a setting that counts from a start on has to wait for it: those of base models that are not held are read with each load.
+func waits(path string, held []string) bool {
+	of := func(name string) bool {
+		setting, ok := strings.CutPrefix(path, "models."+name+".")
+		return ok && setting != "load"
+	}
+	return !strings.HasPrefix(path, "models.") || slices.ContainsFunc(held, of)
+}
+
+// checkTLS refuses a certificate that could not be used.
+func (s *site) checkTLS(c config.TLS) error {
+	if s.tls == nil || c.Certificate == "" {
+		return nil
+	}
+	_, err := edge.LoadCertificate(c.Certificate, c.Key, s.log)
+	return err
+}
+
+// keep takes over base models that cannot be changed, because they are held.
+func (s *setting) keep(old *setting, holds func(name string) bool) {
 	for name, b := range s.bases {
-		if before := old.bases[name]; before != nil && !before.lazy && !b.lazy {
-			alive := b.keepAlive
-			*b = *before
-			b.keepAlive = alive
+		if before := old.bases[name]; before != nil && holds(name) {
+			b.engineOptions = before.engineOptions
 		}
 	}
-	s.offers = slices.Clip(s.offers)
 }
 
 // free ends what load began, where shutdown was not reached.
@@ -271,8 +293,8 @@ func (s *site) free() {
 }
 
 // url is where a client on this machine finds the server.
-func (s *site) url(a net.Addr) string {
-	url := baseURL(a)
+func (s *site) url() string {
+	url := baseURL(s.address)
 	if s.tls != nil {
 		return "https" + url[len("http"):]
 	}
@@ -281,10 +303,10 @@ func (s *site) url(a net.Addr) string {
 
 // shutdown ends a server in this order: stop admitting; drain up to a limit; end what is left, so that its clients hear of
 // it; let the handlers finish; end the engines, and free them.
-func (s *site) shutdown(limit time.Duration, front *http.Server) {
+func (s *site) shutdown(front *http.Server) {
 	s.log.Info("shutting down")
 	s.api.Drain()
-	s.house.close(limit, func() {
+	s.house.close(s.setting.Server.DrainTimeout, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lastWrites)
 		defer cancel()
 		if err := front.Shutdown(ctx); err != nil {
