@@ -19,8 +19,9 @@ MODEL = os.environ.get("AIM_TEST_MODEL", "SmolLM2-135M-Instruct.Q4_1")
 class Server:
     """A running server. Whatever happens, its process ends with the test."""
 
-    def __init__(self, state: Path, *flags: str):
-        command = [BINARY, "serve", "--model", MODEL, "--addr", "127.0.0.1:0", "--state-dir", state, *flags]
+    def __init__(self, state: Path, *flags: str, config: Path | None = None):
+        model = ["--config", config] if config else ["--model", MODEL]
+        command = [BINARY, "serve", *model, "--addr", "127.0.0.1:0", "--state-dir", state, *flags]
         self.log = []
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -48,8 +49,8 @@ class Server:
 
 
 @contextmanager
-def running(state: Path, *flags: str):
-    server = Server(state, *flags)
+def running(state: Path, *flags: str, config: Path | None = None):
+    server = Server(state, *flags, config=config)
     try:
         yield server
     finally:
@@ -66,7 +67,11 @@ def running(state: Path, *flags: str):
 @pytest.fixture(scope="session")
 def state(tmp_path_factory) -> Path:
     """The folder of the owner's secret: one for all servers, and in every run, so that chance decides no test."""
-    folder = tmp_path_factory.mktemp("state")
+    return with_secret(tmp_path_factory.mktemp("state"))
+
+
+def with_secret(folder: Path) -> Path:
+    """The folder, with the owner's secret of the tests in it."""
     secret = folder / "secret"
     secret.touch(mode=0o600)
     secret.write_bytes(b"aim test" * 4)

@@ -106,9 +106,9 @@ def test_an_imposed_sigma_cannot_be_undone(start, client, server):
         assert caught.value.param == "aim.utility.sigma"
 
 
-def test_a_second_server_on_the_same_address_fails_at_once(server):
+def test_a_second_server_on_the_same_address_fails_at_once(server, state):
     address = server.url.removeprefix("http://")
-    second = subprocess.run([BINARY, "serve", "--addr", address, "--model", MODEL], capture_output=True, text=True, check=False)
+    second = subprocess.run([BINARY, "serve", "--addr", address, "--model", MODEL, "--state-dir", state], capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "address already in use" in second.stderr
 
