@@ -1,0 +1,3 @@
+package faults
+
+const insideVariable = "AIM_FAULTS_MOUNTS"
