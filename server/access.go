@@ -113,7 +113,7 @@ func accessError(err error) *apiError {
 	case errors.Is(err, account.ErrUnavailable):
 		return &apiError{
 			status: http.StatusServiceUnavailable, kind: typeUnavailable, code: "accounts_unavailable", retryAfter: 5,
-			message: "API keys cannot be looked up now; try again soon",
+			message: "API keys cannot be looked up, or usage cannot be recorded, now; try again soon",
 		}
 	case errors.As(err, &refused):
 		return limitError(refused)

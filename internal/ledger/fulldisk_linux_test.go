@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"aim/internal/account"
 )
 
 const insideVariable = "AIM_LEDGER_MOUNTS"
@@ -76,7 +78,7 @@ func fullDisk(t *testing.T, dir string, enlarge func()) {
 		}
 		want[id] = true
 	}
-	if !errors.Is(l.Healthy(), ErrVolatile) || acknowledged < 100 {
+	if err := l.Healthy(); !errors.Is(err, ErrVolatile) || !errors.Is(err, account.ErrUnavailable) || acknowledged < 100 {
 		t.Errorf("healthy: %v, after %d records", l.Healthy(), acknowledged)
 	}
 	enlarge()

@@ -193,13 +193,13 @@ func (l *Ledger) Status() Status {
 	return Status{Database: l.failure, Spooled: spooled, Volatile: len(l.memory), Lost: l.lost}
 }
 
-// Healthy returns nil while usage can be recorded durably, in the database or a journal, else why not; the error is [ErrVolatile]. A server
-// should then refuse new work. It recovers by itself.
+// Healthy returns nil while usage can be recorded durably, in the database or a journal, else why not; the error is [ErrVolatile], and
+// [account.ErrUnavailable] for those who need not know more. A server should then refuse new work. It recovers by itself.
 func (l *Ledger) Healthy() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failure != nil && l.refusal != nil {
-		return fmt.Errorf("%w: database: %w; journal: %w", ErrVolatile, l.failure, l.refusal)
+		return fmt.Errorf("%w: %w: database: %w; journal: %w", account.ErrUnavailable, ErrVolatile, l.failure, l.refusal)
 	}
 	return nil
 }
