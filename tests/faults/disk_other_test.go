@@ -1,0 +1,5 @@
+//go:build !linux
+
+package faults
+
+const insideVariable = "AIM_FAULTS_MOUNTS"
