@@ -126,6 +126,12 @@ fuzz: deps ## run each fuzz target for FUZZTIME (10s)
 	  done; \
 	done
 
+.PHONY: faults
+faults: build model services ## break what can be broken, under load: clients, processes, disks, databases, model files, clocks; writes docs/faults.md
+	@echo "== faults, at most 15 minutes"
+	CGO_ENABLED=0 AIM_FAULTS=1 AIM_FAULTS_BIN=$(CURDIR)/bin/aim AIM_FAULTS_DOC=$(CURDIR)/docs/faults.md go test -count 1 -timeout 15m ./tests/faults -v -run . \
+	  | grep --line-buffered -Ev '^(=== RUN|    --- PASS|=== (PAUSE|CONT))'
+
 # What the comparison of servers passes on: make bench ARGS="--rounds 3"
 compare = scripts/llama-server >/dev/null || echo "bench: llama-server cannot be built here, so Aim is measured alone" >&2; \
 	bin/aim bench compare --model $(MODEL) $(ARGS)

@@ -22,6 +22,8 @@ type client struct {
 	name   string
 	sent   int
 	keys   []keyed
+	// models are a base and two tiers of it.
+	models []string
 }
 
 // keyed is a key that clients use.
@@ -44,9 +46,9 @@ type outcome struct {
 	err                error
 }
 
-func newClient(addr string, n int, keys []keyed) *client {
+func newClient(name, addr string, n int, keys []keyed, models []string) *client {
 	return &client{
-		addr: addr, random: rand.New(rand.NewPCG(7, uint64(n))), name: fmt.Sprintf("c%d", n), keys: keys,
+		addr: addr, random: rand.New(rand.NewPCG(7, uint64(n))), name: fmt.Sprintf("%s%d", name, n), keys: keys, models: models,
 		web: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2}},
 	}
 }

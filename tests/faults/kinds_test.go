@@ -19,6 +19,8 @@ type kind struct {
 	// ends are "status code"; limits of keys and the queue add theirs unless fixed says that none of them is met. Without ends there need be no answer.
 	ends  []string
 	fixed bool
+	// slow says that it lasts as long as the server's patience.
+	slow bool
 	// key changes the key.
 	key func(c *client, o *outcome)
 }
@@ -35,11 +37,9 @@ func words(c *client) string {
 	return strings.Repeat([]string{"water ", "river ", "日本 ", "\\n\\\"x\\\" "}[c.random.IntN(4)], 1+c.random.IntN(12))
 }
 
-var offered = []string{"fake", "fake-standard", "fake-lite"}
-
 // fields are what all generating requests have; more follow with a comma before.
 func fields(c *client, more string) string {
-	return fmt.Sprintf(`"model": %q, "max_tokens": %d, "seed": %d%s`, offered[c.random.IntN(len(offered))], 1+c.random.IntN(24), c.random.IntN(1000), more)
+	return fmt.Sprintf(`"model": %q, "max_tokens": %d, "seed": %d%s`, c.models[c.random.IntN(len(c.models))], 1+c.random.IntN(24), c.random.IntN(1000), more)
 }
 
 // talk is a conversation, and text a text to continue.
@@ -61,6 +61,11 @@ func respond(more string) func(*client) string {
 
 func fixed(body string) func(*client) string { return func(*client) string { return body } }
 
+// of names a tier: of the client's models, which are a base and tiers that impose more and more.
+func of(tier int, fields string) func(*client) string {
+	return func(c *client) string { return fmt.Sprintf(`{"model": %q, %s}`, c.models[tier], fields) }
+}
+
 const streamed = `, "stream": true, "stream_options": {"include_usage": true}`
 
 // good are requests that mean no harm.
@@ -77,7 +82,7 @@ func good() []kind {
 		{name: "response, streamed", path: replyPath, weight: 4, body: respond(`, "stream": true`), ends: answered},
 		{name: "message", path: sayPath, weight: 4, body: talk(""), ends: answered},
 		{name: "message, streamed", path: sayPath, weight: 4, body: talk(`, "stream": true`), ends: answered},
-		{name: "embedding", path: "/v1/embeddings", weight: 3, body: fixed(`{"model": "fake", "input": ["water", "river"]}`), ends: answered},
+		{name: "embedding", path: "/v1/embeddings", weight: 3, body: of(0, `"input": ["water", "river"]`), ends: answered},
 		{name: "tokenize", path: "/tokenize", weight: 4, body: fixed(`{"content": "water and rivers"}`), ends: answered},
 		{name: "count tokens", path: sayPath + "/count_tokens", weight: 2, body: fixed(`{"messages": [{"role": "user", "content": "water"}]}`), ends: answered},
 	}
@@ -105,8 +110,8 @@ func mistaken() []kind {
 		{name: "body beyond max_body", path: textPath, weight: 1, body: fixed(`{"prompt": "` + strings.Repeat("x", 70<<10) + `"}`), ends: []string{"413 request_too_large"}},
 		{name: "wrong type", path: chatPath, weight: 2, body: fixed(`{"messages": "x", "temperature": "hot"}`), ends: []string{"400 invalid_type"}},
 		{name: "value out of bounds", path: textPath, weight: 2, body: fixed(`{"prompt": "x", "temperature": 3}`), ends: []string{"400 invalid_value"}},
-		{name: "utility that is not granted", path: chatPath, weight: 2, body: fixed(`{"model": "fake-lite", "messages": [{"role": "user", "content": "x"}], "aim": {"utility": {"sigma": 0.1}}}`), ends: []string{"403 utility_not_allowed"}},
-		{name: "embedding of a tier", path: "/v1/embeddings", weight: 1, body: fixed(`{"model": "fake-lite", "input": "water"}`), ends: []string{"400 embeddings_not_enabled"}},
+		{name: "utility that is not granted", path: chatPath, weight: 2, body: of(2, `"messages": [{"role": "user", "content": "x"}], "aim": {"utility": {"sigma": 0.1}}`), ends: []string{"403 utility_not_allowed"}},
+		{name: "embedding of a tier", path: "/v1/embeddings", weight: 1, body: of(2, `"input": "water"`), ends: []string{"400 embeddings_not_enabled"}},
 	}
 }
 
@@ -132,12 +137,12 @@ func harmful() []kind {
 		{name: "slow reader", path: chatPath, weight: 2, body: talk(streamed), ends: []string{"200 "}, send: func(c *client, o *outcome, body string) {
 			c.ask(o, body, time.Duration(1+c.random.IntN(20))*time.Millisecond)
 		}},
-		{name: "never reads", path: chatPath, weight: 1, body: talk(`, "n": 8` + streamed), send: func(c *client, o *outcome, body string) { c.stare(o, body) }},
-		{name: "head that does not end", path: chatPath, weight: 1, body: talk(""), send: func(c *client, o *outcome, body string) {
+		{name: "never reads", path: chatPath, weight: 1, slow: true, body: talk(`, "n": 8` + streamed), send: func(c *client, o *outcome, body string) { c.stare(o, body) }},
+		{name: "head that does not end", path: chatPath, weight: 1, slow: true, body: talk(""), send: func(c *client, o *outcome, body string) {
 			c.dawdle(o, o.head(len(body))[:20+c.random.IntN(30)])
 			o.status, o.complete = 0, false // net/http may say 400 before it closes; no handler hears of it
 		}},
-		{name: "body that does not end", path: chatPath, weight: 1, body: talk(""), ends: []string{"408 request_timeout"}, send: func(c *client, o *outcome, body string) {
+		{name: "body that does not end", path: chatPath, weight: 1, slow: true, body: talk(""), ends: []string{"408 request_timeout"}, send: func(c *client, o *outcome, body string) {
 			c.dawdle(o, o.head(len(body))+body[:len(body)/2])
 		}},
 	}

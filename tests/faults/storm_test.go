@@ -28,6 +28,7 @@ const (
 type holding struct {
 	goroutines, files int
 	heap              uint64
+	resident          uint64 // of another process
 }
 
 func held() holding {
@@ -37,7 +38,7 @@ func held() holding {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return holding{runtime.NumGoroutine(), openFiles(os.Getpid()), m.HeapAlloc}
+	return holding{goroutines: runtime.NumGoroutine(), files: openFiles(os.Getpid()), heap: m.HeapAlloc}
 }
 
 // openFiles counts the open files of a process, sockets among them, but not those of SQLite, whose pool keeps up to 8 connections. It is 0 where there
@@ -83,15 +84,15 @@ func TestStorm(t *testing.T) {
 	capacity(t, s)
 	began := time.Now()
 	kinds := slices.Concat(good(), mistaken(), harmful())
-	results := storm(s, kinds, keys, requests, clients)
+	results := storm("c", s.addr, kinds, keys, fakes, requests, clients)
 	took := time.Since(began)
 
 	eventually(t, "the engine is idle", func() bool { st := s.engine.Stats(); return st.Busy == 0 && st.Queued == 0 })
 	eventually(t, "all goroutines of requests have ended", func() bool { return held().goroutines <= before.goroutines+moreGoroutines })
 	judge(t, kinds, results)
-	compare(t, s, results)
+	compare(t, stormSection, s.seen, s.dsn, results)
 	capacity(t, s)
-	report(kinds, results, took)
+	report(stormSection, kinds, results, clients, took)
 	results = nil // what the test keeps is not the server's
 	s.seen.clear()
 	after := settled(t, before)
@@ -135,8 +136,8 @@ type result struct {
 	*outcome
 }
 
-// storm has clients send requests at once.
-func storm(s *site, kinds []kind, keys []keyed, requests, clients int) []result {
+// storm has clients, whose requests have names that begin alike, send requests at once.
+func storm(name, addr string, kinds []kind, keys []keyed, models []string, requests, clients int) []result {
 	var urn []int
 	for i, k := range kinds {
 		urn = append(urn, slices.Repeat([]int{i}, k.weight)...)
@@ -145,7 +146,7 @@ func storm(s *site, kinds []kind, keys []keyed, requests, clients int) []result 
 	var all sync.WaitGroup
 	for n := range clients {
 		all.Go(func() {
-			c := newClient(s.addr, n, keys)
+			c := newClient(name, addr, n, keys, models)
 			defer c.web.CloseIdleConnections()
 			for range requests / clients {
 				time.Sleep(time.Duration(c.random.IntN(100)) * time.Millisecond)
@@ -185,18 +186,18 @@ func judge(t *testing.T, kinds []kind, results []result) {
 }
 
 // compare holds the accounts of the clients, of the server and of the ledger against one another.
-func compare(t *testing.T, s *site, results []result) {
+func compare(t *testing.T, section string, seen *observer, dsn string, results []result) {
 	t.Helper()
 	for _, r := range results {
-		seen := s.seen.of(r.id)
-		if len(seen) > 1 || len(seen) == 0 && r.status != 0 {
-			t.Errorf("%s was seen %d times; its client had status %d", r.id, len(seen), r.status)
+		list := seen.of(r.id)
+		if len(list) > 1 || len(list) == 0 && r.status != 0 {
+			t.Errorf("%s was seen %d times; its client had status %d", r.id, len(list), r.status)
 			continue
 		}
 		if !r.complete {
 			continue
 		}
-		v := seen[0]
+		v := list[0]
 		status := r.status
 		if status == 529 {
 			status = 503
@@ -207,8 +208,8 @@ func compare(t *testing.T, s *site, results []result) {
 	}
 	want := map[row]int{}
 	total := 0
-	s.seen.mu.Lock()
-	for _, list := range s.seen.list {
+	seen.mu.Lock()
+	for _, list := range seen.list {
 		for _, v := range list {
 			if v.Method == http.MethodPost && v.Key != "" {
 				want[row{v.Key, v.Endpoint, v.Status, v.Code, v.PromptTokens, v.CompletionTokens}]++
@@ -216,8 +217,8 @@ func compare(t *testing.T, s *site, results []result) {
 			}
 		}
 	}
-	s.seen.mu.Unlock()
-	rows, n := records(t, s.dsn)
+	seen.mu.Unlock()
+	rows, n := records(t, dsn)
 	for r, count := range want {
 		// A client that leaves when its answer is complete, but was not sent, is recorded as one that has it.
 		if here := rows[r]; here < count && r.code == "client_gone" {
@@ -228,7 +229,7 @@ func compare(t *testing.T, s *site, results []result) {
 	}
 	maps.DeleteFunc(rows, func(_ row, count int) bool { return count == 0 })
 	if n == total && maps.Equal(rows, want) {
-		figure(stormSection, "records of usage", "%d, one for each request of a key that the server saw, with its tokens", n)
+		figure(section, "records of usage", "%d, one for each request of a key that the server saw, with its tokens", n)
 		return
 	}
 	t.Errorf("the ledger has %d records, the server saw %d requests of keys", n, total)
@@ -238,6 +239,9 @@ func compare(t *testing.T, s *site, results []result) {
 		}
 	}
 }
+
+// fakes are the models of the servers over the fake.
+var fakes = []string{"fake", "fake-standard", "fake-lite"}
 
 const stormSection = "Storm on the fake model"
 
@@ -276,7 +280,7 @@ func capacity(t *testing.T, s *site) {
 }
 
 // report notes the figures.
-func report(kinds []kind, results []result, took time.Duration) {
+func report(section string, kinds []kind, results []result, clients int, took time.Duration) {
 	ends := map[string]map[string]int{}
 	for _, r := range results {
 		name := kinds[r.kind].name
@@ -289,19 +293,19 @@ func report(kinds []kind, results []result, took time.Duration) {
 		}
 		ends[name][end]++
 	}
-	figure(stormSection, "requests, clients, kinds", "%d, 200, %d in %v", len(results), len(kinds), took.Round(100*time.Millisecond))
+	figure(section, "requests, clients, kinds", "%d, %d, %d in %v", len(results), clients, len(kinds), took.Round(100*time.Millisecond))
 	for _, k := range kinds {
 		line := ""
 		for _, end := range slices.Sorted(maps.Keys(ends[k.name])) {
 			line += fmt.Sprintf("%s: %d; ", end, ends[k.name][end])
 		}
-		figure(stormSection, k.name, "%s", line)
+		figure(section, k.name, "%s", line)
 	}
 }
 
 // TestKinds makes sure that the requests of the tests are what they are meant to be.
 func TestKinds(t *testing.T) {
-	c := &client{random: rand.New(rand.NewPCG(1, 1))}
+	c := &client{random: rand.New(rand.NewPCG(1, 1)), models: fakes}
 	for _, k := range slices.Concat(good(), harmful()) {
 		if body := k.body(c); !valid(body) {
 			t.Errorf("%s: %s", k.name, body)
