@@ -123,6 +123,9 @@ func tells(t testing.TB, secret []byte, gap float64, sigmas []float64, n, trials
 	return float64(right) / float64(trials)
 }
 
+// pairLooks is how many looks tell two candidates apart with 95 %.
+func pairLooks(sigma, gap float64) float64 { return 2 * (1.645 * sigma / gap) * (1.645 * sigma / gap) }
+
 // TestWaySeveralTiers: tiers of other σ have noise of their own, so that all of a key's tiers together are worth Σ (σ₀/σ)² looks at the best of them, no
 // more: it is a matter of arithmetic, and tiers of one σ are one. Without nonces that is all there is to average.
 func TestWaySeveralTiers(t *testing.T) {
@@ -148,7 +151,7 @@ func TestWaySeveralTiers(t *testing.T) {
 			}
 			// How many prompts that differ in nothing but the noise it takes to be right in 95 of 100 cases.
 			t.Logf("%s: %.2f looks; a gap of %v σ is told in %.3f of the cases by one prompt, and in .95 by %d", c.name, looks, gap, got,
-				int(math.Ceil(2*math.Pow(1.645/gap, 2)/looks)))
+				int(math.Ceil(pairLooks(1, gap)/looks)))
 		}
 	}
 }
@@ -186,7 +189,7 @@ func TestWayPrompts(t *testing.T) {
 					break
 				}
 			}
-			least := 2 * math.Pow(1.645*sigma/gap, 2) // of two candidates
+			least := pairLooks(sigma, gap) // of two candidates
 			t.Logf("σ = %v, a lead of %v before rivals half a logit apart: %d prompts (two candidates: %.0f)", sigma, gap, n, least)
 			if float64(n) < least/2 || float64(n) > max(1, 4*least) {
 				t.Errorf("σ = %v, a lead of %v: %d prompts, two candidates take %v", sigma, gap, n, least)
