@@ -57,7 +57,7 @@ func (o *offer) source() string {
 	if o.set == "" {
 		return o.base
 	}
-	return o.base + "+" + o.set
+	return o.base + " with " + o.set // names have no spaces, so that no two sources are spelled alike
 }
 
 // baseModel is a model to load, and when.
