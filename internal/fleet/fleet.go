@@ -355,9 +355,17 @@ func (f *Fleet[T]) retire(m *model[T]) {
 	case m.phase == Loading:
 		f.drop(m.flight)
 	case m.phase == Loaded && m.users == 0:
-		f.unload(m, "no longer configured")
+		f.unload(m, f.retirement())
 	}
 	f.retired[m] = struct{}{}
+}
+
+// retirement is why models are unloaded that were taken out.
+func (f *Fleet[T]) retirement() string {
+	if f.closed {
+		return "the end"
+	}
+	return "no longer configured"
 }
 
 // Close gives up loads, refuses new users, and closes each model as soon as nobody uses it. It returns when all are closed; where ctx

@@ -353,7 +353,7 @@ func (f *Fleet[T]) release(m *model[T]) {
 		return
 	}
 	if m.retired {
-		f.unload(m, "no longer configured")
+		f.unload(m, f.retirement())
 		return
 	}
 	f.rest(m)
