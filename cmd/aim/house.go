@@ -147,7 +147,7 @@ func (h *house) free(r *resident) {
 	if gone != nil {
 		gone(r.Engine)
 	}
-	r.engine.close()
+	r.close()
 }
 
 // idle says that nothing is computed.

@@ -92,12 +92,12 @@ func (l *watchedLog) wait(t *testing.T, mark int, texts ...string) string {
 var servesAt = regexp.MustCompile(`Aim serves (\S+) at (https?://\S+)/v1`)
 
 // offering runs a server on a configuration until the test ends. MODEL in it stands for the real model, and DIR for a folder of the test's own.
-func offering(t *testing.T, yaml string, flags ...string) *offered {
+func offering(t *testing.T, yaml string) *offered {
 	t.Helper()
 	o := &offered{t: t, dir: stateDir(t), client: &http.Client{}, log: &watchedLog{more: make(chan struct{})}}
 	o.file = filepath.Join(o.dir, "aim.yaml")
 	o.write(yaml)
-	o.start(flags...)
+	o.start()
 	return o
 }
 
@@ -113,7 +113,7 @@ func (o *offered) write(yaml string) {
 	}
 }
 
-func (o *offered) start(flags ...string) {
+func (o *offered) start() {
 	o.t.Helper()
 	for _, name := range []string{"AIM_CONFIG", "AIM_DATABASE"} {
 		o.t.Setenv(name, "") // nothing of whoever runs the tests
@@ -122,7 +122,7 @@ func (o *offered) start(flags ...string) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, append([]string{"serve", "--config", o.file}, flags...), streams{strings.NewReader(""), in, o.log})
+		err := run(ctx, []string{"serve", "--config", o.file}, streams{strings.NewReader(""), in, o.log})
 		in.CloseWithError(err)
 		ended <- err
 	}()
@@ -145,7 +145,7 @@ func (o *offered) start(flags ...string) {
 	if m == nil {
 		o.t.Fatalf("greeting %q, %v", line, err)
 	}
-	go io.Copy(io.Discard, out) //nolint:errcheck // it ends with the server
+	go io.Copy(io.Discard, out) // it ends with the server
 	o.url = m[2]
 }
 

@@ -104,11 +104,14 @@ func (s *site) load(ctx context.Context, set *setting) (err error) {
 	}
 	if set.Server.MetricsAddress == "" {
 		cfg.Metrics = s.metrics.Handler()
-	} else if err := s.serveMetrics(ctx, set.Server.MetricsAddress); err != nil {
-		return err
 	}
 	if s.api, err = server.New(cfg); err != nil {
 		return err
+	}
+	if set.Server.MetricsAddress != "" { // they ask the API, so it comes first
+		if err := s.serveMetrics(ctx, set.Server.MetricsAddress); err != nil {
+			return err
+		}
 	}
 	s.house.listen(s.api.Unloaded)
 	s.watch(set.Server.WatchdogExit)

@@ -165,7 +165,7 @@ func (o *offered) reload() string {
 // stream begins a stream and returns once its first event is there. end reads it to its end.
 func (o *offered) stream(model string) (end func() string) {
 	o.t.Helper()
-	response, err := o.send(http.MethodPost, "/v1/completions", "", `{"model": "`+model+`", "prompt": "Once", "max_tokens": 150, "stream": true, "ignore_eos": true, "temperature": 0}`)
+	response, err := o.send(http.MethodPost, "/v1/completions", "", `{"model": "`+model+`", "prompt": "Once", "max_tokens": 150, "stream": true, "ignore_eos": true, "temperature": 0}`) //nolint:bodyclose // end does
 	if err != nil {
 		o.t.Fatal(err)
 	}
