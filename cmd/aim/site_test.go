@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -490,4 +492,46 @@ func TestHealthWhileLoading(t *testing.T) {
 			t.Errorf("%s while loading: status %d, want %d", path, got, want)
 		}
 	}
+}
+
+// TestTiersShareBatches: eight tiers are computed in as many decodes as one, on one engine.
+func TestTiersShareBatches(t *testing.T) {
+	text := "models:\n  smol: {file: MODEL, slots: 8, context: 256, speculate: {mode: off}}\nvirtual_models:\n"
+	for i := range 8 {
+		text += fmt.Sprintf("  t%d: {base: smol, utility: {sigma: %g}}\n", i, 1+float64(i)/20)
+	}
+	o := offering(t, text)
+	const answer = 16
+	ask := func(tiers int) (decodes int) {
+		before := o.decodes()
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				body := fmt.Sprintf(`{"model": "t%d", "prompt": "Number %d is", "max_tokens": %d, "ignore_eos": true, "temperature": 0}`, i%tiers, i, answer)
+				if r := o.ask(http.MethodPost, "/v1/completions", "", body); r.status != http.StatusOK {
+					t.Errorf("%s", r.body)
+				}
+			})
+		}
+		all.Wait()
+		return o.decodes() - before
+	}
+	ask(1) // prompts
+	one, eight := ask(1), ask(8)
+	t.Logf("8 answers of %d tokens take %d decodes of one tier, and %d of eight", answer, one, eight)
+	if eight < answer || eight > 3*answer { // one by one they would be eight times as many; not all come at once
+		t.Errorf("%d decodes of eight tiers, %d of one", eight, one)
+	}
+}
+
+// decodes are those of the engine that there is.
+func (o *offered) decodes() int {
+	o.t.Helper()
+	var n int
+	_, rest, ok := strings.Cut(o.get("/metrics", "").body, "\naim_engine_decodes_total{")
+	_, rest, _ = strings.Cut(rest, "} ")
+	if _, err := fmt.Sscan(rest, &n); err != nil || !ok {
+		o.t.Fatalf("decodes: %v", err)
+	}
+	return n
 }
