@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"aim/llama"
 	"aim/llama/llamatest"
+	"aim/sampler"
 )
 
 // FuzzParse: any body is a call within its bounds or an error that tells the client what is wrong. Nothing panics, and
@@ -131,4 +133,81 @@ func FuzzServe(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzStream: whatever a model says, each event of a stream is one line of JSON, as server-sent events have it, and the stream says what a whole answer
+// does. The tokens are single bytes, so that text is cut everywhere.
+func FuzzStream(f *testing.F) {
+	var says atomic.Pointer[string]
+	say := func(history []sampler.Token) sampler.Token {
+		_, said, _ := strings.Cut(fake.Text(history), marker)
+		if rest, ok := strings.CutPrefix(*says.Load(), said); ok && rest != "" {
+			return sampler.Token(rest[0])
+		}
+		return llamatest.EOS
+	}
+	empty := ""
+	says.Store(&empty)
+	s := start(f, options{engine: llama.Config{Slots: 2, Context: 512, Batch: 64, Queue: 8, NoCache: true}, decoder: llamatest.Options{Say: say}})
+	for i, text := range []string{
+		"hello", "a\nb\r\nc\rd\n\n", "data: x\n\nevent: y\n\n", "\x00\x1b\u2028\u2029\ufeff", "\xff\xe6\x97", "日本 né 👩", `"\u0000\ud800</script>`, "<think>x</think>y",
+		`<tool_call>{"name": "clock", "arguments": {"a": "\n"}}</tool_call>`, "<tool_call>{", `{"name": "clock", "parameters": {}}`, "stop here", ": ping\n",
+	} {
+		f.Add([]byte(text), uint8(i))
+		f.Add([]byte(text), uint8(i+16))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, shape uint8) {
+		said := string(text[:min(len(text), 200)])
+		says.Store(&said)
+		path, body := fuzzedRequest(shape)
+		whole := s.do(t, "POST", path, body+"}")
+		streamed := s.do(t, "POST", path, body+`, "stream": true}`)
+		if whole.status != streamed.status || whole.status >= http.StatusInternalServerError {
+			t.Fatalf("%s: whole %d %s, streamed %d %s", body, whole.status, whole.body, streamed.status, streamed.body)
+		}
+		if whole.status != http.StatusOK {
+			failed(t, whole.body)
+			return
+		}
+		if path == responsesPath || path == messagesPath {
+			for _, e := range namedEvents(t, streamed) {
+				if !json.Valid([]byte(e.data)) || strings.ContainsAny(e.data, "\r\x00") {
+					t.Fatalf("the event %q", e.data)
+				}
+			}
+			return
+		}
+		a := assemble(t, streamed)
+		if got, want := a.text[0], whole.text(t); got != want {
+			t.Fatalf("%q: streamed %q, whole %q", said, got, want)
+		}
+		for _, data := range events(t, streamed.body) {
+			if strings.ContainsAny(data, "\r\x00") {
+				t.Fatalf("the event %q", data)
+			}
+		}
+	})
+}
+
+// fuzzedRequest is one of several requests that end differently, without its closing brace.
+func fuzzedRequest(shape uint8) (path, body string) {
+	path = []string{chatPath, textPath, responsesPath, messagesPath}[shape%4]
+	body = map[string]string{
+		chatPath: strings.TrimSuffix(chatBody("x", `"temperature": 0`), "}"), textPath: `{"prompt": "x<|ctl|>", "temperature": 0`,
+		responsesPath: `{"input": "x", "temperature": 0`, messagesPath: strings.TrimSuffix(chatBody("x", `"temperature": 0, "max_tokens": 300`), "}"),
+	}[path]
+	if path == chatPath || path == textPath {
+		body += `, "max_tokens": 300`
+	}
+	switch {
+	case shape&4 != 0 && path == chatPath:
+		body += `, "logprobs": true, "top_logprobs": 2`
+	case shape&4 != 0 && path == textPath:
+		body += `, "logprobs": 2`
+	case shape&8 != 0 && path == chatPath:
+		body += ", " + twoTools
+	case shape&16 != 0 && (path == chatPath || path == textPath):
+		body += `, "stop": ["stop", "\n\n"]`
+	}
+	return path, body
 }
