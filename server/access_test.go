@@ -423,3 +423,45 @@ func TestLoadedOnDemand(t *testing.T) {
 	}
 	s.ask(t, "hello", `"model": "fake"`).ok(t)
 }
+
+// order notes who was told first of a request's end.
+type order struct {
+	book
+	mu   sync.Mutex
+	told []string
+}
+
+func (o *order) note(what string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.told = append(o.told, what)
+}
+
+func (o *order) Record(ctx context.Context, u account.Usage) error {
+	o.note("ledger")
+	return o.book.Record(ctx, u)
+}
+
+func (o *order) Take(context.Context, string, *account.Grant, int) (limit.Hold, limit.State, error) {
+	return o, limit.State{}, nil
+}
+
+func (o *order) Settle(context.Context, int) { o.note("limits") }
+
+// TestLedgerHearsFirst: limits that ask the ledger what was spent would miss a request that was settled, but not recorded yet.
+func TestLedgerHearsFirst(t *testing.T) {
+	ring, o := &keyring{}, &order{}
+	ring.set("one", account.Grant{TokensPerDay: 1000})
+	s := start(t, options{server: Config{Keys: ring, Limits: o, Ledger: o}})
+	s.as(t, "one", "POST", chatPath, chatBody("hello", "")).ok(t)
+	s.as(t, "one", "POST", chatPath, chatBody("hello", `"stream": true`)).ok(t)
+	s.as(t, "one", "POST", chatPath, chatBody("hello", `"temperature": 3`)).is(t, "mistaken", 400, "temperature", codeValue)
+	eventually(t, "all is told", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return len(o.told) == 6
+	})
+	if want := []string{"ledger", "limits", "ledger", "limits", "ledger", "limits"}; !slices.Equal(o.told, want) {
+		t.Errorf("told %v, want %v", o.told, want)
+	}
+}

@@ -55,16 +55,17 @@ func (s *Server) settle(c *gin.Context) {
 	}
 	r.settled = true
 	ctx := context.WithoutCancel(r.ctx) // who has left has taken it all the same
-	if s.ledger != nil && r.billed {
-		s.record(ctx, c, r)
-	}
-	if r.hold != nil { // after the record, of which budgets are made where the limiter has lost count
+	s.record(ctx, c, r)
+	if r.hold != nil { // only now: who asks the ledger what was spent must not miss what no hold stands for any more
 		r.hold.Settle(ctx, r.usage.Prompt+r.usage.Completion)
 	}
 }
 
 // record records what a request took.
 func (s *Server) record(ctx context.Context, c *gin.Context, r *record) {
+	if s.ledger == nil || !r.billed {
+		return
+	}
 	err := s.ledger.Record(ctx, account.Usage{
 		Request: r.name, Key: r.key, Model: r.model, Endpoint: c.FullPath(), Began: r.began.UTC(), Duration: time.Since(r.began), Status: r.sent(c),
 		Code: r.code, PromptTokens: r.usage.Prompt, CachedTokens: r.usage.PromptDetails.Cached, CompletionTokens: r.usage.Completion,
