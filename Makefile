@@ -132,6 +132,10 @@ faults: build model services ## break what can be broken, under load: clients, p
 	CGO_ENABLED=0 AIM_FAULTS=1 AIM_FAULTS_BIN=$(CURDIR)/bin/aim AIM_FAULTS_DOC=$(CURDIR)/docs/faults.md go test -count 1 -timeout 15m ./tests/faults -v -run . \
 	  | grep --line-buffered -Ev '^(=== RUN|    --- PASS|=== (PAUSE|CONT))'
 
+.PHONY: audit
+audit: deps ## look for known vulnerabilities (govulncheck) and suspicious code (gosec); docs/security-audit.md answers what is found
+	@scripts/audit
+
 # What the comparison of servers passes on: make bench ARGS="--rounds 3"
 compare = scripts/llama-server >/dev/null || echo "bench: llama-server cannot be built here, so Aim is measured alone" >&2; \
 	bin/aim bench compare --model $(MODEL) $(ARGS)
