@@ -4,6 +4,7 @@ import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/si
 import { ApiError, listModels, modelCard, setKeySource, type Aim, type ChatRequest, type FocusEntry, type Message, type Model, type ModelCard, type StepReport, type TokenLogprob } from "./api";
 import { add, newConversation, path, type Conversation, type Node } from "./chat/tree";
 import { all, get, load, loadJSON, put, remove, save } from "./db";
+import { fit } from "./focus/entries";
 import { bounded, loadOffer, type Group, type Offer } from "./params";
 
 // ---- The request that is on screen. Every tab shows and edits the same.
@@ -51,12 +52,12 @@ export function setParam(name: string, value: unknown): void {
   draft.params.value = params;
 }
 
-/** The field aim of the request on screen; undefined where nothing is asked for. */
-export function aimOf(): Aim | undefined {
+/** The field aim of the request on screen, for messages where it is known which; undefined where nothing is asked for. */
+export function aimOf(messages?: readonly Message[]): Aim | undefined {
   const aim: Aim = {};
   const utility = draft.utility.value;
   if (utility && (utility.level !== undefined || utility.sigma !== undefined)) aim.utility = utility;
-  const focus = draft.focus.value.filter((f) => f.strength !== 0);
+  const focus = messages ? fit(draft.focus.value, messages) : draft.focus.value.filter((f) => f.strength !== 0);
   if (focus.length > 0) aim.focus = focus;
   return aim.utility || aim.focus ? aim : undefined;
 }
@@ -73,7 +74,7 @@ export function requestFor(messages: Message[], record = false): ChatRequest {
   const request: ChatRequest = { messages };
   if (draft.model.value) request.model = draft.model.value;
   Object.assign(request, draft.params.value);
-  let aim = aimOf();
+  let aim = aimOf(messages);
   if (record) {
     const policy = card.value?.policy;
     if (policy?.logprobs !== false) Object.assign(request, { logprobs: true, top_logprobs: 10 });

@@ -17,7 +17,7 @@ function pattern(word: string): string {
   const chars = [...word.trim()];
   const first = chars[0]!, last = chars[chars.length - 1]!;
   const bounded = (c: string) => letter.test(c) && !open.test(c);
-  const literal = chars.map((c) => (/\s/.test(c) ? "\\s" : c.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"))).join("");
+  const literal = chars.map((c) => (/\s/.test(c) ? "\\s" : c.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"))).join("");
   return `${bounded(first) ? `(?<![${inner}])` : ""}${literal}${bounded(last) ? `(?![${inner}])` : ""}`;
 }
 
