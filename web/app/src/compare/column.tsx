@@ -18,8 +18,8 @@ function over(c: Column): boolean {
 }
 
 /** A column. base is what its text is compared with; text draws its text otherwise. */
-export function AnswerColumn({ name, head, column: c, base, gone, empty, text, facts, onRetry, onRemove, series }: {
-  name: string; head: ComponentChildren; column: Column | undefined; base?: Column | undefined; gone?: boolean; empty: string;
+export function AnswerColumn({ part, name, head, column: c, base, gone, empty, text, facts, onRetry, onRemove, series }: {
+  part: string; name: string; head: ComponentChildren; column: Column | undefined; base?: Column | undefined; gone?: boolean; empty: string;
   text?: (text: string) => ComponentChildren; facts?: ComponentChildren; onRetry: () => void; onRemove?: (() => void) | undefined; series: number;
 }) {
   const parts = useMemo(() => (c && base && base !== c ? diff(base.text, c.text, !over(base) || !over(c)) : null), [c?.text, c?.state, base?.text, base?.state]);
@@ -42,10 +42,10 @@ export function AnswerColumn({ name, head, column: c, base, gone, empty, text, f
         {c?.state === "stopped" && <p class="muted">Stopped.</p>}
       </div>
       <footer aria-live="polite">
-        {c && <Facts column={c} parts={parts} />}
+        {c && tokensOf(c) > 0 && <Facts column={c} parts={parts} flips={part === "Compare" || (c.report?.sigma ?? 1) > 0} />}
         {facts}
         {c && over(c) && c.text && <span class="answer-actions">
-          {steps && <IconButton icon="inspect" size={16} label={`Inspect ${name}`} onClick={() => inspectAnswer({ name, body: c.body, steps, text: c.text, report: c.report })} />}
+          {steps && <IconButton icon="inspect" size={16} label={`Inspect ${name}`} onClick={() => inspectAnswer({ name: `${part}, ${name}`, body: c.body, steps, text: c.text, report: c.report })} />}
           <CopyButton quiet label={`Copy ${name}`} text={() => c.text} />
         </span>}
       </footer>
@@ -72,19 +72,19 @@ function Marked({ parts, gone }: { parts: readonly Part[]; gone: boolean }) {
   return <>{parts.map((p, i) => {
     if (p.kind === "same") return p.text;
     if (p.kind === "gone") return gone ? <del key={i}>{p.text}</del> : null;
-    const space = /^\s*/.exec(p.text)![0];
-    return <>{space}<ins key={i}>{p.text.slice(space.length)}</ins></>;
+    // Spaces at its ends and ends of lines within are not marked.
+    return p.text.split(/(^\s+|\s*\n\s*|\s+$)/).map((t, k) => (t.trim() === "" ? t : <ins key={`${i}.${k}`}>{t}</ins>));
   })}</>;
 }
 
 /** What is told under an answer. */
-function Facts({ column: c, parts }: { column: Column; parts: readonly Part[] | null }) {
+function Facts({ column: c, parts, flips }: { column: Column; parts: readonly Part[] | null; flips: boolean }) {
   const speed = speedOf(c), tokens = tokensOf(c), r = c.report;
   return (
     <dl class="facts">
       <Fact name="tokens" value={String(tokens)} title={c.finish === "length" ? "It was cut at the most tokens" : undefined} />
       {speed !== null && <Fact name="tokens/s" value={speed.toFixed(speed < 10 ? 1 : 0)} />}
-      {r && r.flips !== null && r.flips !== undefined && <Fact name="flips" value={`${r.flips}${r.steps ? ` · ${Math.round((100 * r.flips) / r.steps)} %` : ""}`} title="Steps at which noise replaced the model's best token" flip={r.flips > 0} />}
+      {flips && r && r.flips !== null && r.flips !== undefined && <Fact name="flips" value={`${r.flips}${r.steps ? ` · ${Math.round((100 * r.flips) / r.steps)} %` : ""}`} title="Steps at which noise replaced the model's best token" flip={r.flips > 0} />}
       {parts && over(c) && <Fact name="differs" value={`${Math.round(100 * changed(parts))} %`} title="Words that the first answer does not have there" />}
     </dl>
   );

@@ -138,13 +138,15 @@ export function Compare() {
         <div class="ask-row">
           <Segments label="Columns" value={p.by} onChange={(by) => change({ by })} options={[{ value: "level", label: "Levels" }, { value: "sigma", label: "σ" }, { value: "model", label: "Models" }]} />
           <span class="hint">{p.by === "model" ? "Each model with the settings beside, and one seed." : "Everything but utility is shared: the prompt, the settings beside, the seed."}</span>
+          <span class="spread" />
+          {points.length < most && (p.by !== "model" || models.value.length > points.length) && <Button small icon="plus" onClick={add}>{p.by === "model" ? "Add a model" : p.by === "level" ? "Add a level" : "Add a σ"}</Button>}
         </div>
         {held && <p class="note"><Icon name="key" size={15} /><span>{held.text}{held.blocked ? " Compare models instead." : ""}</span></p>}
       </AskBar>
       <div class="answers" role="region" aria-label="Answers side by side" tabIndex={0}>
         {points.map((x, i) => (
           <AnswerColumn
-            key={x.key} name={name(x)} series={i + 1} column={columns[x.key]} {...(p.mark && i > 0 ? { base } : {})} gone={p.gone}
+            key={x.key} part="Compare" name={name(x)} series={i + 1} column={columns[x.key]} {...(p.mark && i > 0 ? { base } : {})} gone={p.gone}
             empty={i === 0 ? "The first column is what the others are compared with." : "Its answer appears here."}
             onRetry={() => start([x])} onRemove={points.length > 1 ? () => setPoints(points.filter((y) => y !== x)) : undefined}
             head={p.by === "model"
@@ -152,9 +154,6 @@ export function Compare() {
               : <DialHead by={p.by} value={Number(x.value)} curve={curve} disabled={held?.blocked ?? false} onInput={(v) => set(x, v)} onSettle={() => settle(x)} />}
           />
         ))}
-        {points.length < most && (p.by !== "model" || models.value.length > points.length) && (
-          <div class="answer-add"><Button icon="plus" onClick={add}>{p.by === "model" ? "Add a model" : p.by === "level" ? "Add a level" : "Add a σ"}</Button></div>
-        )}
       </div>
     </div>
   );

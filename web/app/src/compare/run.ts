@@ -26,7 +26,12 @@ export interface Job {
   columns: { key: string; body: ChatRequest }[];
 }
 
-/** How often a calibration is waited for. */
+/** What is waited for rather than told as a failure, by its code. */
+const waits: Record<string, string> = {
+  calibrating: "The model is being measured, so that levels mean something. It happens once, and takes up to a minute …",
+  loading: "The model is still loading …",
+};
+/** How often it is. */
 const tries = 60;
 
 export class Run {
@@ -72,8 +77,9 @@ export class Run {
           await this.attempt(job, control.signal);
           break;
         } catch (error) {
-          if (!(error instanceof ApiError) || error.code !== "calibrating" || n >= tries) throw error;
-          this.waiting.value = "The model is being measured, so that levels mean something. It happens once, and takes up to a minute …";
+          const text = error instanceof ApiError ? waits[error.code ?? ""] : undefined;
+          if (!(error instanceof ApiError) || !text || n >= tries) throw error;
+          this.waiting.value = text;
           await pause((error.retryAfter ?? 5) * 1000, control.signal);
         }
       }

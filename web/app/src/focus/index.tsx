@@ -101,7 +101,7 @@ function Answer({ side, column: c, series }: { side: Side; column: Column | unde
   };
   return (
     <AnswerColumn
-      name={side === "with" ? "with focus" : "without focus"} series={series} column={c} text={draw} onRetry={() => run.start(focusJobs([side]))}
+      part="Focus" name={side === "with" ? "with focus" : "without focus"} series={series} column={c} text={draw} onRetry={() => run.start(focusJobs([side]))}
       empty={side === "with" ? "The answer that attends to the words and spans above." : "The same request and seed, without focus."}
       head={<div class="side-head"><b>{side === "with" ? "With focus" : "Without focus"}</b><span class="muted">{side === "with" ? (asked.some((f) => f.strength !== 0) ? "" : "nothing is raised or lowered yet") : "same seed"}</span></div>}
       facts={c && words.length > 0 && <>

@@ -44,8 +44,8 @@ export function Chips() {
     <div class="chips">
       <form class="chip-add" onSubmit={(e) => { e.preventDefault(); add(usual); }}>
         <input type="text" id={id} aria-label="Words to raise or lower" placeholder="Add words, such as water, river" value={typed} onInput={(e) => setTyped(e.currentTarget.value)} autocomplete="off" spellcheck={false} enterkeyhint="done" disabled={list.length >= mostEntries} />
-        <Button small title="Say more of it (Enter)" disabled={!typed.trim()} onClick={() => add(usual)}><Arrow up />More</Button>
-        <Button small title="Keep it out" disabled={!typed.trim()} onClick={() => add(-1)}><Arrow />None</Button>
+        <Button small title="Say more of it (Enter)" aria-label="Raise" disabled={!typed.trim()} onClick={() => add(usual)}><Arrow up /><span class="wide">More</span></Button>
+        <Button small title="Keep it out" aria-label="Keep out" disabled={!typed.trim()} onClick={() => add(-1)}><Arrow /><span class="wide">None</span></Button>
       </form>
       {list.length > 0 && <ul class="chip-list" aria-label="Focus">{list.map((f, i) => <ChipRow key={`${nameOf(f)}:${f.index ?? ""}`} entry={f} at={i} most={most} />)}</ul>}
     </div>
@@ -64,7 +64,7 @@ function ChipRow({ entry: f, at, most }: { entry: FocusEntry; at: number; most: 
   const tone = f.strength > 0 ? "raise" : f.strength < 0 ? "lower" : "";
   return (
     <li class={`focus-chip ${tone}`}>
-      <span class="focus-chip-name" title={name}>{f.strength !== 0 && <Arrow up={f.strength > 0} />}{span ? `“${name}”` : name}</span>
+      <span class="focus-chip-name" title={name}>{f.strength !== 0 && <Arrow up={f.strength > 0} />}<span>{span ? `“${name}”` : name}</span></span>
       <NumberField value={f.strength} min={-most} max={most} step={0.05} label={`Strength of ${name}, number`} onChange={(v) => setStrength(at, v ?? 0)} />
       <IconButton icon="close" size={14} label={`Remove ${name}`} onClick={() => (draft.focus.value = draft.focus.value.filter((_, k) => k !== at))} />
       <Range value={f.strength} low={-most} high={most} step={0.05} zero={0} label={`Strength of ${name}`} text={`${signed(f.strength)}${f.strength > 0 ? ", raised" : f.strength < 0 ? ", lowered" : ", off"}`} onInput={(v) => setStrength(at, v)} />

@@ -91,7 +91,7 @@ export function Inspect() {
                 {!answers.some((n) => n.id === node.id) && <option value={node.id}>{node.content.trim().slice(0, 48)}</option>}
               </select>
             </label>
-          ) : target && <span class="chip accent"><span class="chip-main">{visitor.value ? `From elsewhere: ${target.name}` : target.name}</span>{answers.length > 0 && <IconButton icon="close" size={14} label="Back to the conversation" onClick={back} />}</span>}
+          ) : target && <span class="chip accent"><span class="chip-main">{target.name}</span>{answers.length > 0 && <IconButton icon="close" size={14} label="Back to the conversation" onClick={back} />}</span>}
           <span class="spread" />
           {!bar && <Button small icon="play" onClick={() => setAsking(true)}>Ask here</Button>}
           {asking && !run.running.value && <Button small kind="quiet" onClick={() => setAsking(false)}>Hide the prompt</Button>}

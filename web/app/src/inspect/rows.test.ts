@@ -21,7 +21,7 @@ test("what was recorded and what a preview tells are joined", () => {
   const [sea, lake, ocean] = rows;
   assert.ok(Math.abs(sea!.after! - 0.5) < 1e-12 && Math.abs(sea!.added! - Math.log(2)) < 1e-12 && sea!.before === 0.2 && sea!.utility === 0.25);
   assert.deepEqual([sea!.chosen, sea!.best, ocean!.chosen, ocean!.best], [true, false, false, true]);
-  assert.deepEqual([lake!.before, lake!.added], [null, null]);
+  assert.deepEqual([lake!.before, lake!.added, lake!.beforeBelow], [null, null, 0.01]);
   assert.ok(ocean!.after === null && Math.abs(ocean!.below! - 0.2) < 1e-12);
   assert.deepEqual(rowsOf(step, preview, 2).map((r) => r.token), [" sea", " ocean"]);
   assert.deepEqual(rowsOf(step, null, 8).map((r) => [r.token, r.before]), [[" sea", null], [" lake", null], [" ocean", null]]);

@@ -25,7 +25,8 @@ export interface Row {
   before: number | null;
   utility: number | null;
   after: number | null;
-  /** Above what after cannot be where it is null. */
+  /** Above what before and after cannot be where they are null. */
+  beforeBelow: number | null;
   below: number | null;
   /** What all that acts after utility added to its log-probability, in nats; null where one of both is not known. */
   added: number | null;
@@ -42,13 +43,17 @@ export function rowsOf(step: Step, preview: readonly PreviewToken[] | null, n: n
   const recorded = new Map(step.top.map((t) => [keyOf(t), t.logprob]));
   if (step.logprob !== null) recorded.set(keyOf(step), step.logprob);
   const below = step.top.length > 0 ? Math.exp(Math.min(...step.top.map((t) => t.logprob))) : null;
+  const befores = (preview ?? []).flatMap((p) => (p.before ? [p.before] : [])).sort((a, b) => a.rank - b.rank);
+  // The most probable are all there, up to the first rank that is not.
+  const gap = befores.findIndex((s, i) => s.rank !== i + 1);
+  const last = befores[(gap < 0 ? befores.length : gap) - 1];
   const rows = new Map<string, Row>();
   const add = (t: { token: string; bytes: number[] | null }, side?: PreviewToken) => {
     const key = keyOf(t);
     if (rows.has(key)) return;
     const logprob = recorded.get(key) ?? (recorded.size === 0 ? side?.after?.logprob : undefined);
     rows.set(key, {
-      token: t.token, bytes: t.bytes, before: side?.before?.prob ?? null, utility: side?.after?.prob ?? null, after: logprob === undefined ? null : Math.exp(logprob),
+      token: t.token, bytes: t.bytes, before: side?.before?.prob ?? null, beforeBelow: side ? null : (last?.prob ?? null), utility: side?.after?.prob ?? null, after: logprob === undefined ? null : Math.exp(logprob),
       below: logprob === undefined ? below : null, added: logprob !== undefined && side?.after ? logprob - side.after.logprob : null,
       chosen: key === keyOf(step), best: step.best ? key === keyOf(step.best) : side?.before?.rank === 1,
     });
@@ -57,7 +62,7 @@ export function rowsOf(step: Step, preview: readonly PreviewToken[] | null, n: n
   for (const t of step.top) add(t);
   add(step);
   if (step.best) add(step.best);
-  const order = (r: Row) => r.after ?? Math.min(r.utility ?? r.before ?? 0, r.below ?? 1);
+  const order = (r: Row) => r.after ?? Math.min(r.utility ?? r.before ?? 0, 0.999 * (r.below ?? 1));
   const sorted = [...rows.values()].sort((a, b) => order(b) - order(a));
   const kept = new Set(sorted.filter((r) => r.chosen || r.best));
   for (const r of sorted) if (kept.size < n) kept.add(r);

@@ -12,7 +12,7 @@ import type { Target } from "./target";
 /** An answer's tokens and the details of one of them. */
 export function TokenView({ target }: { target: Target }) {
   const { steps } = target;
-  const [at, setAt] = useState(0);
+  const [at, setAt] = useState(() => Math.max(0, steps.findIndex((s) => s.flip || s.forced)));
   const [hover, setHover] = useState<number | null>(null);
   const [paint, setPaint] = useState<Paint>(() => firstPaint(target));
   const shown = Math.min(hover ?? at, steps.length - 1);
@@ -205,6 +205,11 @@ function Story({ step: s }: { step: Step }) {
   return null;
 }
 
+/** A bound as it is shown. */
+function atMost(p: number): string {
+  return p < 0.001 ? percent(p) : `< ${percent(p)}`;
+}
+
 /** The candidates with bars before and after. */
 function Bars({ rows, before, loading, added, focus }: { rows: readonly Row[]; before: boolean; loading: boolean; added: boolean; focus: readonly FocusEntry[] }) {
   const largest = Math.max(0.05, ...rows.flatMap((r) => [r.before ?? 0, r.after ?? 0]));
@@ -226,8 +231,8 @@ function Bars({ rows, before, loading, added, focus }: { rows: readonly Row[]; b
               <span class="tags">{r.chosen && <span class="tag">chosen</span>}{r.best && <span class="tag plain">model's best</span>}{word && <span class={`tag ${word.strength > 0 ? "raise" : "lower"}`}>{nameOf(word)}</span>}</span>
             </th>
             <td>
-              {before && <span class="bar-line">{bar(r.before, "before")}<span class="num">{r.before === null ? "–" : percent(r.before)}</span></span>}
-              <span class="bar-line">{bar(r.after, "after")}<span class="num">{r.after !== null ? percent(r.after) : r.below !== null ? `< ${percent(r.below)}` : "–"}</span></span>
+              {before && <span class="bar-line">{bar(r.before, "before")}<span class="num">{r.before !== null ? percent(r.before) : r.beforeBelow !== null ? atMost(r.beforeBelow) : "–"}</span></span>}
+              <span class="bar-line">{bar(r.after, "after")}<span class="num">{r.after !== null ? percent(r.after) : r.below !== null ? atMost(r.below) : "–"}</span></span>
             </td>
             {added && <td class={`num ${r.added !== null && r.added > 0.02 ? "up" : r.added !== null && r.added < -0.02 ? "down" : ""}`}>{r.added === null ? "" : signed(r.added)}</td>}
           </tr>

@@ -88,15 +88,15 @@ function data({ curve, low }: Shown): uPlot.AlignedData {
 }
 
 function options(e: HTMLElement, now: { current: Shown }): uPlot.Options {
-  const line = color("series-1", e), fill = color("accent-soft", e), muted = color("muted", e), grid = color("line", e), ground = color("surface", e), lower = color("sunken", e);
+  const line = color("series-1", e), fill = color("accent-soft", e), muted = color("muted", e), ground = color("surface", e), lower = color("sunken", e);
   const font = `11px ${getComputedStyle(e).fontFamily}`;
   return {
     width: Math.max(80, e.clientWidth), height: height(e), padding: [8, inset, 0, inset],
     legend: { show: false }, cursor: { show: false }, select: { show: false, left: 0, top: 0, width: 0, height: 0 },
     scales: { x: { time: false, range: () => [now.current.low, 1] }, y: { range: (_, __, max) => [0, max * 1.08 || 1] } },
     axes: [
-      { stroke: muted, font, size: 20, gap: 3, grid: { show: false }, ticks: { show: false }, splits: () => [0.2, 0.4, 0.6, 0.8, 1], values: (_, v) => v.map((x) => x.toFixed(1)) },
-      { stroke: muted, font, show: true, side: 3, size: 0, gap: -22, grid: { stroke: grid, width: 1 }, ticks: { show: false }, splits: (_, __, low, high) => [1, 2, 3, 4, 5, 6, 8, 10].filter((s) => s > low && s < high * 0.95), values: (_, v) => v.map(String) },
+      { stroke: muted, font, size: 25, gap: 8, grid: { show: false }, ticks: { show: false }, splits: () => [0.2, 0.4, 0.6, 0.8, 1], values: (_, v) => v.map((x) => x.toFixed(1)) },
+      { stroke: muted, font, show: true, side: 1, size: 0, gap: -14, grid: { show: false }, ticks: { show: false }, splits: (_, __, low, high) => [1, 2, 3, 4, 5, 6, 8, 10].filter((s) => s > low && s < high * 0.95), values: (_, v) => v.map((x, i) => (i === v.length - 1 ? `σ ${x}` : String(x))) },
     ],
     series: [{}, { stroke: line, width: 2, fill, points: { show: false } }],
     hooks: {

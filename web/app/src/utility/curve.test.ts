@@ -16,8 +16,9 @@ test("a curve is read both ways", () => {
   assert.equal(readCurve([{ sigma: 0, level: 1 }]), null);
 });
 
-test("a curve that does not begin at 1 still has a σ for 1", () => {
-  assert.equal(sigmaOf([{ sigma: 0.1, level: 0.99 }, { sigma: 1, level: 0.5 }], 1), 0.1);
+test("a curve begins at the model as it is", () => {
+  const measured = readCurve([{ sigma: 0.1, level: 0.99 }, { sigma: 1, level: 0.5 }])!;
+  assert.deepEqual([sigmaOf(measured, 1), levelOf(measured, 0)], [0, 1]);
 });
 
 test("levels are told in tokens", () => {

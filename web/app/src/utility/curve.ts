@@ -1,10 +1,11 @@
 // The calibrated curve of a model: which noise gives which level. Between its points it is read off linearly.
 import type { CurvePoint } from "../api";
 
-/** The curve in order of σ, with levels that never rise; null where there is none to read. */
+/** The curve in order of σ, from the model as it is on, with levels that never rise; null where there is none to read. */
 export function readCurve(points: readonly CurvePoint[] | null | undefined): CurvePoint[] | null {
   if (!points || points.length < 2) return null;
   const list = points.filter((p) => Number.isFinite(p.sigma) && Number.isFinite(p.level)).sort((a, b) => a.sigma - b.sigma);
+  if (list.length > 0 && list[0]!.sigma > 0) list.unshift({ sigma: 0, level: 1 });
   let least = Infinity;
   const falling = list.map((p) => ({ sigma: p.sigma, level: (least = Math.min(least, p.level)) }));
   return falling.length < 2 ? null : falling;
@@ -17,7 +18,7 @@ export function levelOf(curve: readonly CurvePoint[], sigma: number): number | n
 
 /** The noise of a level; null where the curve does not go so low. */
 export function sigmaOf(curve: readonly CurvePoint[], level: number): number | null {
-  if (level >= curve[0]!.level) return curve[0]!.sigma;
+  if (level >= 1) return 0;
   return between(curve, -level, (p) => -p.level, (p) => p.sigma);
 }
 
