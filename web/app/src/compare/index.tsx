@@ -60,9 +60,15 @@ function change(part: Partial<Plan>): void {
   save("compare", JSON.stringify(plan.value));
 }
 
+/** The points as they can be asked for: within what the model's owner imposes, where that is known, and of models that there are. */
 function pointsOf(p: Plan): Point[] {
   const list = p.points[p.by];
-  if (p.by !== "model") return list;
+  const u = card.value?.utility;
+  if (p.by !== "model") {
+    const limit = !u?.imposed ? null : p.by === "level" ? u.level : u.sigma;
+    if (limit === null) return list;
+    return list.map((x) => ({ ...x, value: p.by === "level" ? Math.min(Number(x.value), limit) : Math.max(Number(x.value), limit) }));
+  }
   const known = list.filter((x) => models.value.some((m) => m.id === x.value));
   return known.length > 0 ? known : models.value.slice(0, most).map((m) => ({ key: `model:${m.id}`, value: m.id }));
 }
@@ -71,20 +77,21 @@ function setPoints(points: Point[]): void {
   change({ points: { ...plan.value.points, [plan.value.by]: points } });
 }
 
-/** The request of one column by itself. */
+/** The request of one column by itself. Models are compared as they are offered, each with its own utility. */
 function bodyOf(point: Point, shared: ChatRequest): ChatRequest {
-  if (plan.value.by === "model") return { ...shared, model: String(point.value) };
   const { utility: _, ...aim } = shared.aim ?? {};
+  if (plan.value.by === "model") return { ...shared, aim, model: String(point.value) };
   return { ...shared, aim: { ...aim, utility: plan.value.by === "level" ? { level: Number(point.value) } : { sigma: Number(point.value) } } };
 }
 
-/** The requests of what is on screen; one sweep where the columns are levels or noises. Empty where nothing is asked. */
+/** The requests of what is on screen; one sweep where the columns are levels or noises, unless some might be refused, which would refuse all. Empty where nothing is asked. */
 export function compareJobs(points: readonly Point[] = pointsOf(plan.value)): Job[] {
   const messages = askMessages();
   if (!messages) return [];
   const shared = askRequest(messages);
   const columns = points.map((p) => ({ key: p.key, body: bodyOf(p, shared) }));
-  if (plan.value.by === "model" || points.length < 2 || !offers("/v1/aim/sweep")) return columns.map((c) => ({ path: "/v1/chat/completions", body: c.body, columns: [c] }));
+  const apart = plan.value.by === "model" || points.length < 2 || !offers("/v1/aim/sweep") || card.value?.utility.imposed || card.value?.policy.previews === false;
+  if (apart) return columns.map((c) => ({ path: "/v1/chat/completions", body: c.body, columns: [c] }));
   const { utility: _, ...aim } = shared.aim ?? {};
   const { aim: __, ...rest } = shared;
   const body = { ...rest, [plan.value.by === "level" ? "levels" : "sigmas"]: points.map((p) => p.value), ...(Object.keys(aim).length > 0 ? { aim } : {}) };
@@ -105,6 +112,7 @@ export function Compare() {
   const c = card.value;
   const curve = useMemo(() => readCurve(c?.curve), [c?.curve]);
   const held = p.by === "model" ? null : restraint(c?.utility);
+  const limit = c?.utility.imposed ? (p.by === "level" ? c.utility.level : c.utility.sigma) : null;
   const base = points[0] && columns[points[0].key];
   const began = points.some((x) => columns[x.key]);
 
@@ -137,7 +145,7 @@ export function Compare() {
       >
         <div class="ask-row">
           <Segments label="Columns" value={p.by} onChange={(by) => change({ by })} options={[{ value: "level", label: "Levels" }, { value: "sigma", label: "σ" }, { value: "model", label: "Models" }]} />
-          <span class="hint">{p.by === "model" ? "Each model with the settings beside, and one seed." : "Everything but utility is shared: the prompt, the settings beside, the seed."}</span>
+          <span class="hint">{p.by === "model" ? "Each model with its own utility; all else is shared." : "Everything but utility is shared: the prompt, the settings beside, the seed."}</span>
           <span class="spread" />
           {points.length < most && (p.by !== "model" || models.value.length > points.length) && <Button small icon="plus" onClick={add}>{p.by === "model" ? "Add a model" : p.by === "level" ? "Add a level" : "Add a σ"}</Button>}
         </div>
@@ -151,7 +159,7 @@ export function Compare() {
             onRetry={() => start([x])} onRemove={points.length > 1 ? () => setPoints(points.filter((y) => y !== x)) : undefined}
             head={p.by === "model"
               ? <ModelHead value={String(x.value)} onChange={(v) => { set(x, v); settle({ ...x, value: v }); }} />
-              : <DialHead by={p.by} value={Number(x.value)} curve={curve} disabled={held?.blocked ?? false} onInput={(v) => set(x, v)} onSettle={() => settle(x)} />}
+              : <DialHead by={p.by} value={Number(x.value)} curve={curve} limit={limit} disabled={held?.blocked ?? false} onInput={(v) => set(x, v)} onSettle={() => settle(x)} />}
           />
         ))}
       </div>
@@ -168,18 +176,20 @@ function ModelHead({ value, onChange }: { value: string; onChange: (id: string) 
 }
 
 /** A column's own dial. */
-function DialHead({ by, value, curve, disabled, onInput, onSettle }: {
-  by: "level" | "sigma"; value: number; curve: ReturnType<typeof readCurve>; disabled: boolean; onInput: (v: number) => void; onSettle: () => void;
+function DialHead({ by, value, curve, limit, disabled, onInput, onSettle }: {
+  by: "level" | "sigma"; value: number; curve: ReturnType<typeof readCurve>;
+  /** What the owner imposes; null where nothing is known of it. */
+  limit: number | null; disabled: boolean; onInput: (v: number) => void; onSettle: () => void;
 }) {
   const other = curve ? (by === "level" ? sigmaOf(curve, value) : levelOf(curve, value)) : null;
-  const [low, high] = by === "level" ? [0.05, 1] : [0, 5];
+  const low = by === "level" ? 0.05 : (limit ?? 0), high = by === "level" ? (limit ?? 1) : Math.max(5, limit ?? 0);
   const told = other === null ? "" : by === "level" ? `σ ${other.toFixed(2)}` : `level ${other.toFixed(2)}`;
   return (
     <div class="column-dial">
       <label class="dial-number"><span>{by === "level" ? "Level" : "σ"}</span><NumberField value={Number(value.toFixed(3))} min={by === "level" ? 0.01 : 0} max={by === "level" ? 1 : 100} step={0.05} onChange={(v) => { if (v !== null && v >= 0 && (by === "sigma" || (v > 0 && v <= 1))) { onInput(round(v)); onSettle(); } }} /></label>
       <span class="muted">{told}</span>
-      <IconButton icon="check" size={15} label={`Use ${by === "level" ? "level" : "σ"} ${value.toFixed(2)} in all tabs`} disabled={disabled} onClick={() => (draft.utility.value = by === "level" ? (value >= 1 ? null : { level: value }) : value === 0 ? null : { sigma: value })} />
-      <Range value={value} low={low!} high={high!} step={by === "level" ? 0.01 : 0.05} zero={by === "level" ? 1 : 0} disabled={disabled} label={by === "level" ? "Level of this column" : "σ of this column"} text={`${value.toFixed(2)}${told ? `, ${told}` : ""}`} onInput={(v) => onInput(round(v))} onChange={onSettle} />
+      <IconButton icon="check" size={15} label={`Use ${by === "level" ? "level" : "σ"} ${value.toFixed(2)} in all tabs`} disabled={disabled} onClick={() => (draft.utility.value = by === "level" ? (value >= high ? null : { level: value }) : value <= low ? null : { sigma: value })} />
+      <Range value={value} low={low} high={high} step={by === "level" ? 0.01 : 0.05} zero={by === "level" ? high : low} disabled={disabled} label={by === "level" ? "Level of this column" : "σ of this column"} text={`${value.toFixed(2)}${told ? `, ${told}` : ""}`} onInput={(v) => onInput(round(v))} onChange={onSettle} />
     </div>
   );
 }

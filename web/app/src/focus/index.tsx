@@ -105,7 +105,7 @@ function Answer({ side, column: c, series }: { side: Side; column: Column | unde
       empty={side === "with" ? "The answer that attends to the words and spans above." : "The same request and seed, without focus."}
       head={<div class="side-head"><b>{side === "with" ? "With focus" : "Without focus"}</b><span class="muted">{side === "with" ? (asked.some((f) => f.strength !== 0) ? "" : "nothing is raised or lowered yet") : "same seed"}</span></div>}
       facts={c && words.length > 0 && <>
-        {side === "with" && c.report && <dl class="facts"><Fact name="hits, by the server" value={String(c.report.hits)} title="Words of a raising focus that the answer completed" /></dl>}
+        {side === "with" && c.report && <dl class="facts"><Fact name={c.report.hits === 1 ? "hit" : "hits"} value={String(c.report.hits)} title="Words of a raising focus that the answer completed" /></dl>}
         <ul class="counts" aria-label="Words in the answer">{words.map((f, i) => (
           <li key={i} class={f.strength > 0 ? "raise" : "lower"}><Icon name={f.strength > 0 ? "send" : "down"} size={12} />{wordsOf(f).join(", ")} <b>×{counts[i]}</b></li>
         ))}</ul>

@@ -44,8 +44,8 @@ export function Chips() {
     <div class="chips">
       <form class="chip-add" onSubmit={(e) => { e.preventDefault(); add(usual); }}>
         <input type="text" id={id} aria-label="Words to raise or lower" placeholder="Add words, such as water, river" value={typed} onInput={(e) => setTyped(e.currentTarget.value)} autocomplete="off" spellcheck={false} enterkeyhint="done" disabled={list.length >= mostEntries} />
-        <Button small title="Say more of it (Enter)" aria-label="Raise" disabled={!typed.trim()} onClick={() => add(usual)}><Arrow up /><span class="wide">More</span></Button>
-        <Button small title="Keep it out" aria-label="Keep out" disabled={!typed.trim()} onClick={() => add(-1)}><Arrow /><span class="wide">None</span></Button>
+        <Button small title="Say more of it (Enter)" aria-label="More of these words" disabled={!typed.trim()} onClick={() => add(usual)}><Arrow up /><span class="wide">More</span></Button>
+        <Button small title="Keep it out" aria-label="None of these words" disabled={!typed.trim()} onClick={() => add(-1)}><Arrow /><span class="wide">None</span></Button>
       </form>
       {list.length > 0 && <ul class="chip-list" aria-label="Focus">{list.map((f, i) => <ChipRow key={`${nameOf(f)}:${f.index ?? ""}`} entry={f} at={i} most={most} />)}</ul>}
     </div>

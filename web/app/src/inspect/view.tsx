@@ -219,7 +219,7 @@ function Bars({ rows, before, loading, added, focus }: { rows: readonly Row[]; b
       <caption class="offscreen">Candidates for this token, their probability before and after modulation</caption>
       <thead><tr>
         <th scope="col">Candidate</th>
-        <th scope="col"><span class="keys-bars"><span><i class="swatch before" />before</span><span><i class="swatch after" />after</span></span>{loading && <Spinner label="Asking for the distribution before modulation" />}</th>
+        <th scope="col"><span class="keys-bars">{before && <span><i class="swatch before" />before</span>}<span><i class="swatch after" />after</span></span>{loading && <Spinner label="Asking for the distribution before modulation" />}</th>
         {added && <th scope="col" class="num" title="What was added to the log-probability after utility, in nats">added</th>}
       </tr></thead>
       <tbody>{rows.map((r) => {
