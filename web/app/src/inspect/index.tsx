@@ -9,6 +9,7 @@ import { conversation, draft, inspected, loadSteps, messagesOf, type Step } from
 import { Button, Empty, Growing, IconButton } from "../ui/controls";
 import { Icon } from "../ui/icons";
 import { visitor, type Target } from "./target";
+import { before } from "./rows";
 import { TokenView } from "./view";
 import "./inspect.css";
 
@@ -39,11 +40,12 @@ function useTarget(): { target: Target | null | undefined; node: Node | null } {
     const { id } = node;
     void loadSteps(id).then((steps) => setRead({ id, steps: steps ?? null }), () => setRead({ id, steps: null }));
   }, [node?.id, node?.state]);
-  const body = useMemo(() => (node ? bodyOf(node) : null), [node?.id]);
+  const steps = read && read.id === node?.id ? read.steps : null;
+  const body = useMemo(() => (node ? bodyOf(node, steps ?? []) : null), [node?.id, steps]);
   if (own) return { target: own, node: null };
   if (!node || !body) return { target: null, node: null };
   if (read?.id !== node.id) return { target: undefined, node };
-  return { target: read.steps && read.steps.length > 0 ? { name: "An answer of the conversation", body, steps: read.steps, text: node.content, report: node.report ?? null } : null, node };
+  return { target: steps && steps.length > 0 ? { name: "An answer of the conversation", body, steps, text: node.content, report: node.report ?? null } : null, node };
 }
 
 let lastColumn: { column: Column; target: Target } | null = null;
@@ -58,10 +60,15 @@ function targetOf(column: Column): Target | null {
   return target;
 }
 
-/** The request that an answer of the conversation had. */
-function bodyOf(node: Node): ChatRequest {
-  const before = lineage(conversation.value, node.parent);
-  const body: ChatRequest = { ...(node.asked?.params ?? {}), messages: messagesOf(before, node.asked?.system ?? conversation.value.system) };
+/** The request that an answer of the conversation had, or its continuation, where the steps are of that. */
+function bodyOf(node: Node, steps: readonly Step[]): ChatRequest {
+  const messages = messagesOf(lineage(conversation.value, node.parent), node.asked?.system ?? conversation.value.system);
+  const body: ChatRequest = { ...(node.asked?.params ?? {}), messages };
+  const said = before(node.content, steps);
+  if (said) {
+    messages.push({ role: "assistant", content: said });
+    body.continue_final_message = true;
+  }
   const model = node.model ?? draft.model.value;
   if (model) body.model = model;
   if (node.asked?.aim) body.aim = node.asked.aim;

@@ -33,7 +33,7 @@ export function withheld(): string | null {
 }
 
 /** Fields of a chat request that say how its prompt is made. */
-const forms = ["tools", "tool_choice", "reasoning_effort", "chat_template_kwargs"] as const;
+const forms = ["continue_final_message", "tools", "tool_choice", "reasoning_effort", "chat_template_kwargs"] as const;
 
 /** The ids of the prompt's tokens. */
 async function promptOf(body: ChatRequest): Promise<number[] | null> {
@@ -76,9 +76,11 @@ async function ask({ body, steps }: Target, step: number, prompt: Promise<number
   else {
     // Without ids the text is cut into tokens anew, which may differ.
     const text = textOf(steps, step);
-    request["messages"] = text ? [...body.messages, { role: "assistant", content: text }] : body.messages;
-    if (text) request["continue_final_message"] = true;
+    const said = body.continue_final_message ? body.messages.at(-1)!.content : "";
+    const messages = said ? body.messages.slice(0, -1) : body.messages;
     for (const f of forms) if (body[f] !== undefined) request[f] = body[f];
+    request["messages"] = said + text ? [...messages, { role: "assistant", content: said + text }] : messages;
+    if (said + text) request["continue_final_message"] = true;
   }
   return (await call<Preview>("/v1/aim/preview", { body: request })).tokens;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { Step } from "../store";
-import { gapsOf, paintOf, percent, rowsOf, textOf, visible, type PreviewToken } from "./rows";
+import { before, withPreview, gapsOf, paintOf, percent, rowsOf, textOf, visible, type PreviewToken } from "./rows";
 
 const bytes = (s: string) => [...new TextEncoder().encode(s)];
 const entry = (token: string, p: number) => ({ token, bytes: bytes(token), logprob: Math.log(p) });
@@ -32,6 +32,9 @@ test("what was recorded and what a preview tells are joined", () => {
 test("gaps are between logits before modulation", () => {
   assert.deepEqual(gapsOf(step, preview), { next: 1.5, chosen: 1.5 });
   assert.deepEqual(gapsOf(step, null), { next: null, chosen: null });
+  const stopped: Step = { ...entry(" sea", 0.5), top: [] };
+  assert.deepEqual([withPreview(stopped, preview).best!.token, withPreview(stopped, preview).flip], [" ocean", false]);
+  assert.equal(withPreview(stopped, null), stopped);
 });
 
 test("steps are painted, and told", () => {
@@ -48,4 +51,12 @@ test("characters that lie across tokens are put together", () => {
   const [a, b, c] = bytes("水");
   const part = (list: number[]): Step => ({ token: "\ufffd", bytes: list, logprob: 0, top: [] });
   assert.equal(textOf([part([a!, b!]), part([c!])], 2), "水");
+});
+
+test("an answer that was continued is told from one that was not", () => {
+  const steps = [" and", " deep", "."].map((token): Step => ({ token, bytes: bytes(token), logprob: 0, top: [] }));
+  assert.equal(before("The sea is blue and deep.", steps), "The sea is blue");
+  assert.equal(before(" and deep. and deep.", steps), "");
+  assert.equal(before("Something else", steps), "");
+  assert.equal(before("x", []), "");
 });

@@ -78,6 +78,14 @@ export function gapsOf(step: Step, preview: readonly PreviewToken[] | null): { n
   return { next: best && second ? best.logit - second.logit : null, chosen: best && chosen ? best.logit - chosen.logit : null };
 }
 
+/** What a report would say of a step, as far as a preview tells it, for answers that were stopped and have no report. */
+export function withPreview(step: Step, preview: readonly PreviewToken[] | null): Step {
+  if (step.best || !preview) return step;
+  const best = preview.find((p) => p.before?.rank === 1), after = preview.find((p) => p.after?.rank === 1);
+  if (!best || !after) return step;
+  return { ...step, best: { token: best.token, bytes: best.bytes, id: best.id }, flip: best !== after };
+}
+
 /** How an answer is coloured. */
 export type Paint = "probability" | "flips" | "focus" | "none";
 
@@ -108,6 +116,13 @@ export function percent(p: number): string {
 export function visible(token: string): string {
   if (token === "") return "∅";
   return token.replace(/^ +| +$/g, (s) => "␣".repeat(s.length)).replaceAll("\n", "↵").replaceAll("\t", "⇥");
+}
+
+/** What an answer said before its steps begin, where they are those of its continuation alone; "" where they are all of it. */
+export function before(content: string, steps: readonly Step[]): string {
+  const head = textOf(steps, Math.min(steps.length, 12));
+  const at = head && !content.startsWith(head) ? content.lastIndexOf(head) : 0;
+  return at > 0 ? content.slice(0, at) : "";
 }
 
 /** The text of the first n steps. */

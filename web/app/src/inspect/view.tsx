@@ -6,7 +6,7 @@ import type { Step } from "../store";
 import { IconButton, Segments, Spinner } from "../ui/controls";
 import { Icon } from "../ui/icons";
 import { previewOf, withheld } from "./preview";
-import { gapsOf, paintOf, percent, rowsOf, visible, type Paint, type PreviewToken, type Row } from "./rows";
+import { gapsOf, paintOf, percent, rowsOf, visible, withPreview, type Paint, type PreviewToken, type Row } from "./rows";
 import type { Target } from "./target";
 
 /** An answer's tokens and the details of one of them. */
@@ -166,9 +166,9 @@ function reason(error: unknown): string {
 const others = ["logit_bias", "frequency_penalty", "presence_penalty", "repeat_penalty", "dry_multiplier", "grammar", "json_schema", "response_format"];
 
 function Detail({ target, at, onStep }: { target: Target; at: number; onStep: (by: number) => void }) {
-  const s = target.steps[at]!;
   const { tokens, loading, error } = usePreview(target, at);
-  const rows = useMemo(() => rowsOf(s, tokens, 8), [s, tokens]);
+  const s = withPreview(target.steps[at]!, tokens);
+  const rows = useMemo(() => rowsOf(s, tokens, 8), [target.steps[at], tokens]);
   const focus = target.body.aim?.focus ?? [];
   const more = others.some((name) => target.body[name] !== undefined);
   const acts = focus.length > 0 || more;
