@@ -2,11 +2,11 @@
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
-import type { ChatRequest, Message } from "../api";
+import type { ApiError, ChatRequest, Message } from "../api";
 import { path } from "../chat/tree";
 import { load, save } from "../db";
 import { register } from "../shortcuts";
-import { conversation, draft, messagesOf, params, requestFor, setParam } from "../store";
+import { connect, conversation, draft, messagesOf, params, requestFor, setParam } from "../store";
 import { Button, NumberField, Switch } from "../ui/controls";
 import type { Run } from "./run";
 
@@ -19,6 +19,11 @@ const length = 160;
 
 function newSeed(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0]! >>> 2;
+}
+
+/** Asks the server again where it is away or wants a key, so that the page tells it. */
+export function told(error: ApiError): void {
+  if (error.status === 0 || error.status === 401) void connect();
 }
 
 /** The messages to answer; null where nothing is asked. */

@@ -37,7 +37,7 @@ export function AnswerColumn({ part, name, head, column: c, base, gone, empty, t
         {c?.state === "waiting" && <Spinner label="Waiting" />}
         {c?.state === "streaming" && <i class="caret" />}
         {!c && <p class="muted">{empty}</p>}
-        {c && over(c) && !c.failure && !c.text && <p class="muted">It said nothing.</p>}
+        {c?.state === "done" && !c.text && <p class="muted">It said nothing.</p>}
         {c?.failure && <Failure column={c} onRetry={onRetry} />}
         {c?.state === "stopped" && <p class="muted">Stopped.</p>}
       </div>

@@ -7,7 +7,7 @@ import { card, draft, models, offers, refreshCard } from "../store";
 import { Button, Growing, IconButton, NumberField, Range, round, Segments, Switch } from "../ui/controls";
 import { Icon } from "../ui/icons";
 import { levelOf, readCurve, restraint, sigmaOf } from "../utility/curve";
-import { AskBar, askMessages, askRequest } from "./ask";
+import { AskBar, askMessages, askRequest, told } from "./ask";
 import { AnswerColumn } from "./column";
 import { Run, type Job } from "./run";
 import "./compare.css";
@@ -51,7 +51,7 @@ function restorePlan(): Plan {
 }
 
 const plan = signal(restorePlan());
-const run = new Run();
+const run = new Run(told);
 /** What the columns that stand there were asked with; a first column that stands for itself. */
 let counter = Date.now();
 

@@ -43,6 +43,9 @@ export class Run {
   private changed = new Map<string, Column>();
   private frame = 0;
 
+  /** failed hears of each failure, once for all columns that it meets. */
+  constructor(private readonly failed: (error: ApiError) => void = () => {}) {}
+
   /** Starts jobs; columns of other runs stay, those of these jobs begin anew. */
   start(jobs: readonly Job[], done?: () => void): void {
     for (const job of jobs) {
@@ -86,6 +89,7 @@ export class Run {
     } catch (error) {
       const stopped = aborted(error);
       const failure = stopped ? null : error instanceof ApiError ? error : new ApiError(String(error), 0, "failed");
+      if (failure) this.failed(failure);
       for (const { key, body } of job.columns) {
         const c = this.get(key);
         if (c?.body === body && (c.state === "waiting" || c.state === "streaming")) this.set({ ...c, state: stopped ? "stopped" : "failed", failure });

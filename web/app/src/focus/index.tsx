@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { signal } from "@preact/signals";
 import type { FocusEntry, Message } from "../api";
-import { AskBar, askMessages, askRequest } from "../compare/ask";
+import { AskBar, askMessages, askRequest, told } from "../compare/ask";
 import { AnswerColumn, Fact } from "../compare/column";
 import { Run, type Column, type Job } from "../compare/run";
 import { load, save } from "../db";
@@ -14,7 +14,7 @@ import { SpanField } from "./field";
 import { countHits, findHits } from "./hits";
 import { Chips } from "./panel";
 
-const run = new Run();
+const run = new Run(told);
 /** Whether the answer without focus stands beside. */
 const both = signal(load("focus-both") !== "off");
 

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { ChatRequest } from "../api";
 import { path, lineage, type Node } from "../chat/tree";
-import { AskBar, askMessages, askRequest } from "../compare/ask";
+import { AskBar, askMessages, askRequest, told } from "../compare/ask";
 import { stepsOf } from "../compare/column";
 import { Run, type Column } from "../compare/run";
 import { conversation, draft, inspected, loadSteps, messagesOf, type Step } from "../store";
@@ -13,7 +13,7 @@ import { before } from "./rows";
 import { TokenView } from "./view";
 import "./inspect.css";
 
-const run = new Run();
+const run = new Run(told);
 
 /** Asks for an answer to look at, which is of no conversation. */
 function ask(): void {

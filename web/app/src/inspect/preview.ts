@@ -10,7 +10,7 @@ interface Preview {
 }
 
 /** How many candidates are asked for. */
-const top = 20;
+const top = 100;
 /** How many previews are kept. */
 const most = 400;
 
