@@ -136,6 +136,9 @@ const calibrationPatience = time.Minute
 // measured later, while others are answered, takes half of the slots at most.
 func (g *gauge) served(ctx context.Context, level float64) (server.Dial, float64, error) {
 	dial := &calibrate.Dial{Obtain: g.obtain, Context: ctx}
+	if key, err := g.key(); err == nil && g.stored(key) != nil {
+		_, _ = dial.Curve(ctx) // so that the levels are known from the start; what fails, fails again where it matters
+	}
 	sigma := 0.0
 	if level > 0 {
 		var err error
