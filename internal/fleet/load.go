@@ -28,7 +28,7 @@ func (f *Fleet[T]) join(m *model[T]) (*flight[T], error) {
 		return nil, f.shortage(m)
 	}
 	l := &flight[T]{model: m, waiters: 1, done: make(chan struct{})}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.ctx, l.cancel = context.WithCancel(context.Background()) // #nosec G118 -- whoever ends the flight calls it
 	m.flight = l
 	if m.phase == Unloaded || m.phase == Failed {
 		m.phase = Waiting
