@@ -60,7 +60,7 @@ func (c *client) begin(path string) *outcome {
 }
 
 // tooLong bounds whatever a client waits for: what takes longer hangs.
-const tooLong = 60 * time.Second
+const tooLong = 5 * time.Minute
 
 // send sends a request; cancel ends it.
 func (c *client) send(ctx context.Context, o *outcome, body io.Reader) (*http.Response, error) {

@@ -219,8 +219,8 @@ func (s *site) post(t testing.TB, secret, path, body string) (status int, text s
 	return status, text
 }
 
-// calm is a client that is quick to give up.
-var calm = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 512, MaxConnsPerHost: 1024}}
+// calm is a client without faults.
+var calm = &http.Client{Timeout: tooLong, Transport: &http.Transport{MaxIdleConnsPerHost: 512, MaxConnsPerHost: 1024}}
 
 // ask sends a request and reads all of its answer.
 func ask(url, secret, path, body string) (status int, text string, err error) {
