@@ -125,16 +125,45 @@ func (s *Server) produce(ctx context.Context, e *llama.Engine, req llama.Request
 			put(llama.Delta{}, fmt.Errorf("%w: %v", llama.ErrInternal, p))
 		}
 	}()
+	for until := time.Now().Add(roomPatience); ; {
+		err := s.once(ctx, e, req, put)
+		if errors.Is(err, llama.ErrBusy) && time.Now().Before(until) {
+			select {
+			case <-time.After(roomPause):
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		if err != nil {
+			put(llama.Delta{}, err)
+		}
+		return
+	}
+}
+
+// A request that has a place finds the engine full where others have just left: their places are free at once, the engine hears of it when a decode
+// ends. So it tries again after each roomPause, for as long as roomPatience.
+const (
+	roomPause    = 5 * time.Millisecond
+	roomPatience = 5 * time.Second
+)
+
+// once generates one choice, or fails before anything was put.
+func (s *Server) once(ctx context.Context, e *llama.Engine, req llama.Request, put func(llama.Delta, error)) error {
 	for d, err := range e.Generate(ctx, req) {
+		if errors.Is(err, llama.ErrBusy) { // it is refused as a whole
+			return err
+		}
 		if err == nil && d.Finish != "" {
 			err = maskError(req.Params.Mask)
 		}
 		put(d, err)
 		if err != nil || d.Finish != "" {
-			return
+			return nil
 		}
 	}
-	put(llama.Delta{}, errUnfinished)
+	return errUnfinished
 }
 
 // inbox brings the events of all choices to the one that writes. It never makes them wait, so that a client who reads

@@ -391,3 +391,39 @@ func TestRecorder(t *testing.T) {
 		}
 	}
 }
+
+// TestLeaverMakesRoom: who comes when another has left has its place, although the engine only hears of that when its decode ends.
+func TestLeaverMakesRoom(t *testing.T) {
+	h, release := hold(t)
+	s := start(t, options{engine: llama.Config{Slots: 1, Context: 64, Batch: 64}, decoder: llamatest.Options{Before: h.before}})
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		req, err := http.NewRequestWithContext(ctx, "POST", s.URL+chatPath, strings.NewReader(chatBody("hello", "")))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if res, err := s.Client().Do(req); err == nil {
+			res.Body.Close()
+		}
+	}()
+	eventually(t, "it decodes", func() bool { return h.decodes.Load() > 0 })
+	s.ask(t, "hello", "").is(t, "no place", 429, "", "rate_limit_exceeded")
+	leave()
+	<-gone
+	eventually(t, "its place is free", func() bool {
+		places := s.api.engines.list[s.engine].places
+		places.mu.Lock()
+		defer places.mu.Unlock()
+		return places.free == 1
+	})
+	answer := make(chan response, 1) // so that the goroutine ends without a reader
+	go func() { answer <- s.ask(t, "hello", "") }()
+	time.Sleep(20 * time.Millisecond) // for it to meet the engine that is full; if it comes later, the test is easier
+	release()
+	if r := <-answer; r.status != http.StatusOK {
+		t.Errorf("status %d: %s", r.status, r.body)
+	}
+}
