@@ -67,12 +67,17 @@ func killed(t *testing.T, database, dir, dsn string, rounds int) {
 	for range rounds {
 		p := start(t, dir, config)
 		var over atomic.Bool
-		kill := time.AfterFunc(time.Duration(300+random.IntN(900))*time.Millisecond, func() {
-			p.kill()
-			over.Store(true)
+		var answers atomic.Int64
+		enough := int64(40 + random.IntN(200))
+		r, c := hammer(p.url, keys, over.Load, func() {
+			if answers.Add(1) == enough {
+				over.Store(true) // for those who would ask anew; the others are cut off
+				p.kill()
+			}
 		})
-		r, c := hammer(p.url, keys, over.Load)
-		kill.Stop()
+		if answers.Load() < enough {
+			t.Fatalf("%d answers, and no more\n%s", answers.Load(), p.logged())
+		}
 		for i := range keys {
 			received[i], cut[i] = received[i]+r[i], cut[i]+c[i]
 		}

@@ -282,9 +282,9 @@ func TestProgramStorm(t *testing.T) {
 	}
 }
 
-// hammer asks again and again, each client with a key of its own and one request after the other, until done says so. It returns how many answers each
-// received in full, and how many requests were cut off.
-func hammer(url string, keys []keyed, done func() bool) (received, cut []int) {
+// hammer asks again and again, each client with a key of its own and one request after the other, until done says so; heard is called after each answer. It
+// returns how many answers each received in full, and how many requests were cut off.
+func hammer(url string, keys []keyed, done func() bool, heard func()) (received, cut []int) {
 	received, cut = make([]int, len(keys)), make([]int, len(keys))
 	var all sync.WaitGroup
 	for i, k := range keys {
@@ -306,6 +306,7 @@ func hammer(url string, keys []keyed, done func() bool) (received, cut []int) {
 					return
 				}
 				received[i]++
+				heard()
 			}
 		})
 	}
