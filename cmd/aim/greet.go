@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// greet says that the server is ready, and how to talk to it. keys says that it takes an API key.
-func greet(w io.Writer, url, model string, talks, keys bool) {
+// greet says that the server is ready, and how to talk to it. keys says that it takes an API key, and page that it
+// serves the playground.
+func greet(w io.Writer, url, model string, talks, keys, page bool) {
 	path, ask := "/v1/chat/completions", `"messages": [{"role": "user", "content": "What is gravity?"}]`
 	if !talks {
 		path, ask = "/v1/completions", `"prompt": "Gravity is"`
@@ -23,8 +24,13 @@ func greet(w io.Writer, url, model string, talks, keys bool) {
 	if keys {
 		key = ` -H "Authorization: Bearer $AIM_KEY"`
 	}
-	fmt.Fprintf(w, "Aim serves %s at %s/v1. Try it:\n\n  curl -N %s%s%s -H 'Content-Type: application/json' -d %s\n\n",
-		model, url, url, path, key, quote(body))
+	playground := ""
+	if page {
+		playground = fmt.Sprintf("or open the playground, %s/\n\n", url)
+	}
+	// In one write, whose first line programs read.
+	fmt.Fprintf(w, "Aim serves %s at %s/v1. Try it:\n\n  curl -N %s%s%s -H 'Content-Type: application/json' -d %s\n\n%s",
+		model, url, url, path, key, quote(body), playground)
 }
 
 // quote puts a text into single quotes for a shell.

@@ -185,8 +185,8 @@ func TestFrontDoorSaysThatItIsLoading(t *testing.T) {
 
 func TestGreetWithoutTemplate(t *testing.T) {
 	var b bytes.Buffer
-	greet(&b, "http://127.0.0.1:1", "it's", false, false)
-	for _, want := range []string{"http://127.0.0.1:1/v1/completions", `"it'\''s"`, `"prompt"`} {
+	greet(&b, "http://127.0.0.1:1", "it's", false, false, true)
+	for _, want := range []string{"http://127.0.0.1:1/v1/completions", `"it'\''s"`, `"prompt"`, "playground, http://127.0.0.1:1/\n"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %s in %s", want, b.String())
 		}

@@ -137,7 +137,7 @@ func (s *site) greet(ctx context.Context, out io.Writer) {
 		s.log.Error("the accounts cannot be read", "error", err)
 	}
 	first, talks := s.api.First()
-	greet(out, s.url(), first, talks, keys)
+	greet(out, s.url(), first, talks, keys, s.setting.Server.Playground && web.Built())
 	s.log.Info("serving", "models", len(s.setting.offers), "bases", len(s.setting.bases), "address", s.address.String(), "keys", keys)
 }
 

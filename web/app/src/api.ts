@@ -257,6 +257,7 @@ export async function* stream<T = Chunk>(path: string, body: unknown, signal?: A
   const reader = response.body!.getReader();
   const decoder = new TextDecoder();
   const parser = new EventParser();
+  let ended = false;
   try {
     for (;;) {
       let part: ReadableStreamReadResult<Uint8Array>;
@@ -268,7 +269,10 @@ export async function* stream<T = Chunk>(path: string, body: unknown, signal?: A
       }
       const text = part.done ? decoder.decode() : decoder.decode(part.value, { stream: true });
       for (const data of parser.push(text)) {
-        if (data === "[DONE]") return;
+        if (data === "[DONE]") {
+          ended = true;
+          return;
+        }
         const error = data.startsWith('{"error"') ? errorFields(data) : null;
         if (error) throw new ApiError(error.message, 0, error.code ?? "failed", error.param, null, response.headers.get("X-Request-Id"));
         yield JSON.parse(data) as T;
@@ -276,7 +280,9 @@ export async function* stream<T = Chunk>(path: string, body: unknown, signal?: A
       if (part.done) throw new ApiError("The connection broke off before the answer was whole.", 0, "cut");
     }
   } finally {
-    reader.cancel().catch(() => {});
+    // What follows the end is nothing; without reading it, the browser would take the request for broken off.
+    if (ended) void reader.read().catch(() => {});
+    else reader.cancel().catch(() => {});
   }
 }
 

@@ -138,7 +138,7 @@ export class Markdown {
 }
 
 /** The top-level tokens of a text; their raw texts make up the text. What is too much to parse is plain text, and does not cost the rest its form. */
-function lex(text: string): Token[] {
+export function lex(text: string): Token[] {
   if (text.length <= largest && !nests(text)) return parse(text);
   const list: Token[] = [];
   for (const part of parts(text)) list.push(...(fence.test(part) || (part.length <= largest && !nests(part)) ? parse(part) : [asPlain(part)]));
@@ -187,4 +187,24 @@ function parts(text: string): string[] {
   }
   end();
   return list;
+}
+
+/** A text that grows, with its end as it is likely to become: what was opened is closed, and what would look otherwise once more is there is left out. */
+export function mend(text: string): string {
+  const start = text.lastIndexOf("\n\n") + 1;
+  const fences = text.match(/^ {0,3}(```|~~~)/gm)?.length ?? 0;
+  if (fences % 2 === 1) return text;
+  let end = text.slice(start);
+  // The beginning of a list or a rule would make a heading of the line above.
+  end = end.replace(/\n[ \t]*(?:[-=*+]+|\d{1,3}\.?|#{1,6}|`{1,2}|\|)[ \t]*$/, "");
+  end = end.replace(/!?\[([^\]\n]*)\]\([^)\n]*$/, "$1");
+  end = end.replace(/(?:\*{1,3}|_{1,3}|~{1,2})$/, (marks, at: number) => (count(end.slice(0, at), marks) % 2 === 1 ? marks : ""));
+  if (count(end, "`") % 2 === 1) return text.slice(0, start) + end + "`";
+  if (count(end, "**") % 2 === 1) end = end.trimEnd() + "**";
+  else if (count(end.replaceAll("**", ""), "*") % 2 === 1 && /(^|\s)\*\S[^*\n]*$/.test(end)) end = end.trimEnd() + "*";
+  return text.slice(0, start) + end;
+}
+
+function count(text: string, part: string): number {
+  return text.split(part).length - 1;
 }

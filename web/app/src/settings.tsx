@@ -43,14 +43,14 @@ export function Section({ name, open = false, hint, changed = 0, reset, children
   const id = useId();
   return (
     <section class="section">
-      <h3>
+      <h2>
         <button type="button" class="section-head" aria-expanded={shown} aria-controls={id} onClick={() => setShown(!shown)}>
           <Icon name={shown ? "down" : "right"} size={16} />
           <span>{name}</span>
           {changed > 0 && <span class="badge" aria-label={`${changed} changed`}>{changed}</span>}
         </button>
         {changed > 0 && reset && <IconButton icon="reset" size={15} label={`Reset ${name.toLowerCase()}`} onClick={reset} />}
-      </h3>
+      </h2>
       {shown && <div class="section-body" id={id}>{hint && <p class="hint">{hint}</p>}{children}</div>}
     </section>
   );
@@ -66,8 +66,8 @@ function ParamRow({ param: p }: { param: Param }) {
     <div class={`param${value !== undefined ? " changed" : ""}`}>
       <div class="param-head">
         <label for={id}>{p.label}</label>
-        <IconButton icon="info" size={14} label={`What is ${p.label}?`} class="faint" aria-expanded={explained} onClick={() => setExplained(!explained)} />
         {value !== undefined && <IconButton icon="reset" size={14} label={`Reset ${p.label}`} onClick={() => setParam(p.name, undefined)} />}
+        <IconButton icon="info" size={14} label={`What is ${p.label}?`} class="faint" aria-expanded={explained} onClick={() => setExplained(!explained)} />
         <span class="spread" />
         <Short param={p} id={id} value={value} bad={bad} />
       </div>

@@ -1,8 +1,9 @@
 // The frame of the page: the header, the notices, and the tab that is shown with the settings beside it.
-import type { ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { Component, type ComponentChildren, type ComponentType } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { Chat, Sidebar } from "./chat/index";
+import { beginTour } from "./chat/tour";
 import { Compare } from "./compare/index";
 import { load, save } from "./db";
 import { Focus } from "./focus/index";
@@ -10,8 +11,9 @@ import { Inspect } from "./inspect/index";
 import { Owner } from "./owner/index";
 import { Settings } from "./settings";
 import { handleKey, Help, register } from "./shortcuts";
-import { apiKey, connect, connecting, draft, model, models, rememberKey, tab, tabs, theme, trouble, type Tab, type Theme } from "./store";
-import { Button, Field, IconButton, Spinner, Switch } from "./ui/controls";
+import { CodeDialog, codeDialog, takeItems, TakeMenu } from "./take/index";
+import { apiKey, connect, connecting, draft, keyDialog, model, models, rememberKey, startConversation, tab, tabs, theme, trouble, type Tab, type Theme } from "./store";
+import { Button, Empty, Field, IconButton, Spinner, Switch } from "./ui/controls";
 import { Icon, type IconName } from "./ui/icons";
 import { Dialog, Menu, Toasts } from "./ui/overlay";
 import { Tabs } from "./ui/tabs";
@@ -43,9 +45,11 @@ export function Shell() {
   const sideShown = useSignal(load("side") !== "off");
   const settingsShown = useSignal(load("settings-side") !== "off");
   const drawer = useSignal<"side" | "settings" | null>(null);
-  const dialog = useSignal<"help" | "key" | null>(null);
+  const dialog = useSignal<"help" | null>(null);
   const current = tab.value;
   const hasSettings = current !== "owner", hasSide = current === "chat";
+  const keyLabel = apiKey.value ? "API key (set)" : "API key";
+  const openKey = () => void (keyDialog.value = true);
   const View = about[current].view;
 
   const toggleSide = () => {
@@ -60,6 +64,7 @@ export function Shell() {
     ...tabs.map((t, i) => ({ keys: `Alt+${i + 1}`, text: about[t].label, typing: true, run: () => void (tab.value = t) })),
     { keys: "Mod+,", text: "Settings", typing: true, run: toggleSettings },
     { keys: "Mod+b", text: "Conversations", typing: true, run: toggleSide },
+    { keys: "Alt+k", text: "The request as code", typing: true, run: () => void (codeDialog.value = true) },
     { keys: "?", text: "This help", run: () => void (dialog.value = "help") },
   ]));
   useEffect(() => {
@@ -68,7 +73,7 @@ export function Shell() {
   }, []);
   const unauthorized = trouble.value?.status === 401;
   useEffect(() => {
-    if (unauthorized) dialog.value = "key";
+    if (unauthorized) keyDialog.value = true;
   }, [unauthorized]);
 
   return (
@@ -76,7 +81,7 @@ export function Shell() {
       <header class="top">
         <div class="brand">
           {hasSide && <IconButton icon={narrow ? "menu" : "sidebar"} label="Conversations" aria-expanded={narrow ? drawer.value === "side" : sideShown.value} onClick={toggleSide} />}
-          <Logo /><b>Aim</b>
+          <Logo /><h1>Aim</h1>
         </div>
         <Tabs
           label="Views" value={current} onChange={(t) => (tab.value = t)}
@@ -84,25 +89,57 @@ export function Shell() {
         />
         <div class="top-end">
           <ModelMenu />
-          <IconButton icon="key" label={apiKey.value ? "API key (set)" : "API key"} class={apiKey.value ? "lit" : ""} onClick={() => (dialog.value = "key")} />
-          <ThemeMenu />
-          {!narrow && <IconButton icon="help" label="Keyboard shortcuts" onClick={() => (dialog.value = "help")} />}
+          {!narrow && <>
+            <IconButton icon="key" label={keyLabel} class={apiKey.value ? "lit" : ""} onClick={openKey} />
+            <ThemeMenu />
+            <IconButton icon="help" label="Help and keyboard" onClick={() => (dialog.value = "help")} />
+            {hasSettings && <TakeMenu />}
+          </>}
+          {narrow && <Menu
+            label="More" button={<Icon name="more" />}
+            items={() => [
+              { label: keyLabel, icon: "key", run: openKey },
+              ...(hasSettings ? takeItems() : []),
+              ...(Object.keys(themes) as Theme[]).map((t) => ({ label: `Theme: ${themes[t].label.toLowerCase()}`, icon: themes[t].icon, checked: theme.value === t, run: () => void (theme.value = t) })),
+            ]}
+          />}
           {hasSettings && <IconButton icon="sliders" label="Settings" aria-expanded={medium ? drawer.value === "settings" : settingsShown.value} onClick={toggleSettings} />}
         </div>
       </header>
-      <Trouble onKey={() => (dialog.value = "key")} />
+      <Trouble />
       <div class="columns">
         {hasSide && !narrow && sideShown.value && <nav class="side" aria-label="Conversations"><Sidebar onPick={() => {}} /></nav>}
-        <main><div class="panel" role="tabpanel" id={`panel-${current}`} aria-labelledby={`tab-${current}`}><View key={current} /></div></main>
+        <main><div class="panel" role="tabpanel" id={`panel-${current}`} aria-labelledby={`tab-${current}`}><Guard key={current}><View /></Guard></div></main>
         {hasSettings && !medium && settingsShown.value && <aside class="side right" aria-label="Settings"><Settings /></aside>}
       </div>
       {drawer.value === "side" && hasSide && <Dialog side="left" title="Conversations" onClose={() => (drawer.value = null)}><Sidebar onPick={() => (drawer.value = null)} /></Dialog>}
       {drawer.value === "settings" && hasSettings && <Dialog side="right" title="Settings" onClose={() => (drawer.value = null)}><div class="scroll"><Settings /></div></Dialog>}
-      {dialog.value === "help" && <Help onClose={() => (dialog.value = null)} />}
-      {dialog.value === "key" && <KeyDialog onClose={() => (dialog.value = null)} />}
+      {dialog.value === "help" && <Help onClose={() => (dialog.value = null)} onTour={() => { beginTour(); startConversation(); tab.value = "chat"; }} />}
+      {codeDialog.value && <CodeDialog onClose={() => (codeDialog.value = false)} />}
+      {keyDialog.value && <KeyDialog onClose={() => (keyDialog.value = false)} />}
       <Toasts />
     </div>
   );
+}
+
+/** Shows that a view failed instead of nothing at all. */
+class Guard extends Component<{ children: ComponentChildren }, { error: unknown }> {
+  override state = { error: null as unknown };
+
+  override componentDidCatch(error: unknown): void {
+    console.error(error);
+    this.setState({ error });
+  }
+
+  override render() {
+    if (this.state.error === null) return this.props.children;
+    return (
+      <Empty icon="warning" title="This view failed">
+        <p>{String(this.state.error)}</p>
+        <Button icon="retry" onClick={() => this.setState({ error: null })}>Try again</Button>
+      </Empty>
+    );
+  }
 }
 
 export function Logo() {
@@ -135,23 +172,28 @@ function count(n: number): string {
   return n >= 1e9 ? `${(n / 1e9).toFixed(1)}B` : `${Math.round(n / 1e6)}M`;
 }
 
+const themes: Record<Theme, { label: string; icon: IconName }> = { system: { label: "As the system", icon: "system" }, light: { label: "Light", icon: "sun" }, dark: { label: "Dark", icon: "moon" } };
+
 function ThemeMenu() {
-  const names: Record<Theme, { label: string; icon: IconName }> = { system: { label: "As the system", icon: "system" }, light: { label: "Light", icon: "sun" }, dark: { label: "Dark", icon: "moon" } };
   return (
     <Menu
-      label="Theme" button={<Icon name={names[theme.value].icon} />}
-      items={() => (Object.keys(names) as Theme[]).map((t) => ({ ...names[t], checked: theme.value === t, run: () => void (theme.value = t) }))}
+      label="Theme" button={<Icon name={themes[theme.value].icon} />}
+      items={() => (Object.keys(themes) as Theme[]).map((t) => ({ ...themes[t], checked: theme.value === t, run: () => void (theme.value = t) }))}
     />
   );
 }
 
 /** Says what is wrong with the server, and tries again by itself while it loads or is away. */
-function Trouble({ onKey }: { onKey: () => void }) {
+function Trouble() {
   const t = trouble.value;
   const again = t !== null && (t.status === 503 || t.status === 0);
+  const tries = useRef(0);
   useEffect(() => {
-    if (!again) return undefined;
-    const timer = setTimeout(() => void connect(), Math.max(1, t.retryAfter ?? 3) * 1000);
+    if (!again) {
+      tries.current = 0;
+      return undefined;
+    }
+    const timer = setTimeout(() => void connect(), 1000 * Math.max(t.retryAfter ?? 2, Math.min(++tries.current, 5)));
     return () => clearTimeout(timer);
   }, [t]);
   if (!t) return null;
@@ -162,7 +204,7 @@ function Trouble({ onKey }: { onKey: () => void }) {
     <div class={`banner${t.status === 503 ? "" : " bad"}`} role="alert">
       <Icon name="warning" /><span>{text}</span><span class="spread" />
       {connecting.value && <Spinner label="Asking the server" />}
-      {t.status === 401 ? <Button small onClick={onKey}>Enter a key</Button> : <Button small icon="retry" onClick={() => void connect()}>Try now</Button>}
+      {t.status === 401 ? <Button small onClick={() => (keyDialog.value = true)}>Enter a key</Button> : <Button small icon="retry" onClick={() => void connect()}>Try now</Button>}
     </div>
   );
 }

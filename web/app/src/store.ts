@@ -3,7 +3,7 @@
 import { batch, computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 import { ApiError, listModels, modelCard, setKeySource, type Aim, type ChatRequest, type FocusEntry, type Message, type Model, type ModelCard, type StepReport, type TokenLogprob } from "./api";
 import { add, newConversation, path, type Conversation, type Node } from "./chat/tree";
-import { all, get, load, loadJSON, put, remove, save } from "./db";
+import { all, get, load, loadJSON, put, remove, save, volatile } from "./db";
 import { fit } from "./focus/entries";
 import { bounded, loadOffer, type Group, type Offer } from "./params";
 
@@ -19,6 +19,9 @@ interface Settings {
 
 const kept: Partial<Settings> = loadJSON<Settings>("settings") ?? {};
 
+/** The sampling parameters that a newcomer begins with: without chance, so that what changes is modulation, and answers that end. */
+export const preset: Readonly<Record<string, unknown>> = { temperature: 0, max_completion_tokens: 300 };
+
 export const draft = {
   /** The model's name; "" is the server's first. */
   model: signal(kept.model ?? ""),
@@ -27,7 +30,7 @@ export const draft = {
   /** What is typed and not sent; it belongs to the conversation. */
   prompt: signal(load("prompt") ?? ""),
   /** Sampling parameters, only those that were changed. */
-  params: signal<Record<string, unknown>>(kept.params ?? {}),
+  params: signal<Record<string, unknown>>(kept.params ?? { ...preset }),
   /** The utility asked for; null leaves it to the model. */
   utility: signal<{ level?: number; sigma?: number } | null>(kept.utility ?? null),
   /** The focus asked for; entries of strength 0 are shown and not sent. */
@@ -74,6 +77,11 @@ export function requestFor(messages: Message[], record = false): ChatRequest {
   const request: ChatRequest = { messages };
   if (draft.model.value) request.model = draft.model.value;
   Object.assign(request, draft.params.value);
+  // What the user did not set himself is no reason for an error: the preset keeps to the model's bounds.
+  for (const p of params.value.flatMap((g) => g.params)) {
+    const value = preset[p.name];
+    if (typeof value === "number" && request[p.name] === value) request[p.name] = Math.min(Math.max(value, p.min ?? value), p.max ?? value);
+  }
   let aim = aimOf(messages);
   if (record) {
     const policy = card.value?.policy;
@@ -181,7 +189,6 @@ function enter(c: Conversation): void {
   conversation.value = c;
   draft.system.value = c.system;
   draft.prompt.value = c.prompt;
-  save("current", c.id);
 }
 
 /** Sets the system prompt of the conversation that is shown. */
@@ -281,7 +288,8 @@ export const params: ReadonlySignal<readonly Group[]> = computed(() => bounded(o
 export async function connect(): Promise<void> {
   connecting.value = true;
   try {
-    const [list, told] = await Promise.all([listModels(), offer.value ?? loadOffer()]);
+    const list = await listModels(); // alone first: it tells whether the server is there and takes the key
+    const told = offer.value ?? (await loadOffer());
     batch(() => {
       models.value = list;
       offer.value = told;
@@ -334,11 +342,9 @@ export const tab = signal<Tab>("chat");
 
 export type Theme = "system" | "light" | "dark";
 export const theme = signal<Theme>(((t) => (t === "light" || t === "dark" ? t : "system"))(load("theme")));
-effect(() => {
-  save("theme", theme.value === "system" ? null : theme.value);
-  if (theme.value === "system") delete document.documentElement.dataset["theme"];
-  else document.documentElement.dataset["theme"] = theme.value;
-});
+
+/** Whether the dialog for the API key is open. */
+export const keyDialog = signal(false);
 
 /** The answer that the inspector looks at; null is the last of the conversation. */
 export const inspected = signal<string | null>(null);
@@ -378,6 +384,8 @@ export async function restore(): Promise<void> {
     if (current) enter({ ...current, prompt: prompt || current.prompt });
     restored.value = true;
   });
+  effect(() => save("current", conversation.value.id));
+  if (await volatile()) toast("This browser keeps nothing for this page: export what you want to keep.", "error");
   addEventListener("pagehide", () => {
     leave();
     flush();

@@ -18,6 +18,8 @@ export interface Failure {
 
 /** Counters of an answer. Times are in milliseconds, as the page saw them. */
 export interface Stats {
+  /** Tokens that came, as far as the page can tell. */
+  tokens: number;
   firstToken: number | null;
   total: number | null;
   usage: Usage | null;
@@ -78,13 +80,17 @@ export function children(c: Conversation, parent: string | null): Node[] {
 /** The messages that are shown, from the first on. */
 export function path(c: Conversation): Node[] {
   const list: Node[] = [];
-  const seen = new Set<string>();
-  let parent: string | null = null;
-  for (;;) {
-    const all = children(c, parent);
+  const below = new Map<string | null, Node[]>();
+  for (const n of Object.values(c.nodes)) {
+    const all = below.get(n.parent);
+    if (all) all.push(n);
+    else below.set(n.parent, [n]);
+  }
+  for (let parent: string | null = null; ; ) {
+    const all: Node[] = below.get(parent) ?? [];
+    below.delete(parent); // so that a circle, which only a broken import could have, ends
     const next: Node | undefined = all.find((n) => n.id === c.chosen[parent ?? ""]) ?? all[all.length - 1];
-    if (!next || seen.has(next.id)) return list;
-    seen.add(next.id);
+    if (!next) return list;
     list.push(next);
     parent = next.id;
   }
@@ -139,6 +145,21 @@ export function titleOf(text: string): string {
   return line.length > 60 ? line.slice(0, 57).trimEnd() + "…" : line;
 }
 
+/** What is read of a node that was exported: of an answer's counters only what can be shown without trusting it. */
+function readNode(id: string, n: Record<string, unknown>, created: number): Node {
+  const node: Node = { id, parent: n["parent"] as string | null, role: n["role"] as Node["role"], content: n["content"] as string, created };
+  for (const k of ["reasoning", "finish", "model"] as const) if (typeof n[k] === "string") node[k] = n[k];
+  if (node.role === "assistant" && n["state"] !== undefined) node.state = n["state"] === "done" ? "done" : "stopped";
+  const asked = n["asked"] as Node["asked"];
+  const object = (x: unknown) => typeof x === "object" && x !== null && !Array.isArray(x);
+  if (object(asked) && object(asked!.params) && object(asked!.aim)) {
+    const focus = Array.isArray(asked!.aim.focus) ? asked!.aim.focus.filter((f) => object(f) && typeof f.strength === "number") : undefined;
+    const utility = object(asked!.aim.utility) ? asked!.aim.utility : undefined;
+    node.asked = { params: asked!.params, aim: { ...(utility ? { utility } : {}), ...(focus ? { focus } : {}) }, system: String(asked!.system ?? "") };
+  }
+  return node;
+}
+
 /** Makes a conversation of what was exported, or fails with a message that says what is wrong with it. */
 export function parseConversation(value: unknown): Conversation {
   const bad = (what: string): never => {
@@ -157,9 +178,7 @@ export function parseConversation(value: unknown): Conversation {
     if (typeof n["content"] !== "string") return bad(`node ${id} has no content`);
     if (n["parent"] !== null && typeof n["parent"] !== "string") return bad(`node ${id} has no parent`);
     if (typeof n["parent"] === "string" && !nodes[n["parent"]]) return bad(`the parent of node ${id} is not before it`);
-    const node: Node = { ...(n as unknown as Node), id, created: time(n["created"]) };
-    if (node.state === "streaming") node.state = "stopped";
-    nodes[id] = node;
+    nodes[id] = readNode(id, n, time(n["created"]));
   }
   const chosen: Record<string, string> = {};
   if (typeof v["chosen"] === "object" && v["chosen"] !== null) {

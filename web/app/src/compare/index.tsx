@@ -1,9 +1,10 @@
 // The tab "Compare": one prompt at up to six levels, noises or models side by side.
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { signal } from "@preact/signals";
 import type { ChatRequest } from "../api";
 import { loadJSON, save } from "../db";
 import { card, draft, models, offers, refreshCard } from "../store";
+import { onScreen } from "../take/code";
 import { Button, Growing, IconButton, NumberField, Range, round, Segments, Switch } from "../ui/controls";
 import { Icon } from "../ui/icons";
 import { levelOf, readCurve, restraint, sigmaOf } from "../utility/curve";
@@ -115,6 +116,10 @@ export function Compare() {
   const limit = c?.utility.imposed ? (p.by === "level" ? c.utility.level : c.utility.sigma) : null;
   const base = points[0] && columns[points[0].key];
   const began = points.some((x) => columns[x.key]);
+  useEffect(() => {
+    onScreen.value = () => compareJobs()[0] ?? null;
+    return () => void (onScreen.value = null);
+  }, []);
 
   const set = (point: Point, value: number | string) => setPoints(points.map((x) => (x.key === point.key ? { ...x, value } : x)));
   /** Once there are answers, the column whose dial was moved answers anew. */

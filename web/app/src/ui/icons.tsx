@@ -42,7 +42,7 @@ export type IconName = keyof typeof paths;
 
 export function Icon({ name, size = 18 }: { name: IconName; size?: number }) {
   return (
-    <svg class="icon" width={size} height={size} viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">
+    <svg class="icon" width={size} height={size} viewBox="0 0 20 20" fill={name === "stop" || name === "play" ? "currentColor" : "none"} stroke="currentColor" stroke-width={name === "more" ? 2.6 : 1.6} fill-rule="evenodd" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">
       <path d={paths[name]} />
     </svg>
   );
