@@ -1,7 +1,7 @@
 // The tab "Owner": what the server does, for its administrators.
 import type { ComponentChildren } from "preact";
 import { useEffect, useId } from "preact/hooks";
-import { apiKey, dialog, models } from "../store";
+import { apiKey, keyDialog, models } from "../store";
 import { Button, Empty, Spinner } from "../ui/controls";
 import { Icon } from "../ui/icons";
 import type { Resource } from "./resource";
@@ -48,7 +48,7 @@ function Refused({ unknown }: { unknown: boolean }) {
       <p>{unknown ? "The server takes no request without a key that it knows." : "The key that is set may use the models, and not administer the server."}</p>
       <p>Whoever runs the server makes one:</p>
       <p><code>aim keys create --name me --admin</code></p>
-      <Button kind="primary" icon="key" onClick={() => (dialog.value = "key")}>Enter a key</Button>
+      <Button kind="primary" icon="key" onClick={() => (keyDialog.value = true)}>Enter a key</Button>
     </Empty>
   );
 }
