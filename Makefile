@@ -25,6 +25,7 @@ evaluator := $(cache)/lm-eval
 LM_EVAL ?=
 js := tests/clients/js/node_modules
 vercel := tests/clients/vercel/node_modules
+browser := tests/browser/node_modules
 
 # Every go command that may compile C runs behind this: other flags would compile llama.cpp again, which takes minutes.
 cgo := flags=$$(scripts/env.sh) && eval "$$flags" &&
@@ -78,7 +79,7 @@ cuda: deps ## build the CUDA back end into lib/ollama, where bin/aim finds it; C
 	@echo "it is in lib/ollama, where bin/aim looks; bin/aim doctor says whether it finds a GPU"
 
 .PHONY: test
-test: test-go race test-llama test-e2e ## run all tests
+test: test-go race test-llama test-e2e test-browser ## run all tests
 
 .PHONY: test-go
 test-go: deps services vet-darwin ## test the pure Go packages, without a C compiler
@@ -104,6 +105,11 @@ test-llama: deps model ## test the driver and the program on the real model, one
 test-e2e: build model $(venv)/ready $(js)/ready ## test the program end to end with the vendors' clients for Python, JavaScript and Go
 	@echo "== the program, from the vendors' clients"
 	$(venv)/bin/python -m pytest tests/e2e
+
+.PHONY: test-browser
+test-browser: build model $(browser)/ready browser ## test the playground in a real browser; screenshots are put into tests/browser/screenshots
+	@echo "== the playground, in Chromium"
+	cd tests/browser && npm run --silent test
 
 .PHONY: clients
 clients: build model $(venv)-clients/ready $(vercel)/ready ## smoke tests of LangChain, LlamaIndex, LiteLLM and the Vercel AI SDK, which are large to install
@@ -196,9 +202,13 @@ deps: ## check for compilers and headers, and install what is missing
 services: ## check for the databases and monitoring that tests start, and install what is missing
 	@scripts/deps services || echo "the tests that need what is missing will be skipped" >&2
 
+.PHONY: browser
+browser: ## check for a Chromium for the tests of the playground, and install it where it is missing
+	@scripts/deps browser || echo "the tests of the playground in a browser will be skipped" >&2
+
 .PHONY: clean
 clean: ## remove what was built here; models and the Go build cache stay
-	rm -rf bin dist lib $(venv) $(venv)-clients $(js) $(vercel) web/app/node_modules web/dist/*
+	rm -rf bin dist lib $(venv) $(venv)-clients $(js) $(vercel) $(browser) tests/browser/screenshots web/app/node_modules web/dist/*
 
 $(golangci):
 	@GOBIN=$(@D) CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
@@ -224,7 +234,7 @@ $(venv)-clients/ready: tests/clients/requirements.txt
 	$(venv)-clients/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-$(js)/ready $(vercel)/ready: %/node_modules/ready: %/package-lock.json
+$(js)/ready $(vercel)/ready $(browser)/ready: %/node_modules/ready: %/package-lock.json
 	@scripts/deps clients
 	cd $* && npm ci --silent --ignore-scripts
 	touch $@
