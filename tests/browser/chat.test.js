@@ -95,7 +95,7 @@ describe("the chat", options, () => {
       await say.ask(long);
       await until(async () => (await say.text()).length > 20, "the answer runs");
       await own.crash();
-      await page.getByText(/broke off/).waitFor();
+      await page.getByText(/broke off/).first().waitFor();
       assert.ok((await say.text()).length > 20, "what came stays");
       await say.field.fill("What I typed meanwhile.");
       await page.getByRole("button", { name: "Retry" }).first().click();
