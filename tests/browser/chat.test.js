@@ -49,10 +49,12 @@ describe("the chat", options, () => {
     const say = asking(page);
     await say.ask(long);
     await until(async () => (await busy()) === 1 && (await say.text()).length > 10, "the answer runs");
+    await say.field.fill("Not to be sent yet.");
     await say.stop.click();
     await until(async () => (await busy()) === 0, "the slot is free");
     await say.done();
     assert.ok((await say.text()).length > 10, "what came stays");
+    assert.equal(await say.field.inputValue(), "Not to be sent yet.");
     clean();
     await context.close();
   });

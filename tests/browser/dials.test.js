@@ -59,8 +59,7 @@ describe("the dials", options, () => {
   test("parameters have the server's bounds, and go into the request", async () => {
     const { page, sent, clean, context } = await on("chat");
     const say = asking(page);
-    const most = page.getByRole("textbox", { name: "Most tokens" }).first();
-    if (!(await most.isVisible())) await page.getByRole("button", { name: /^Length/ }).click();
+    const most = page.getByRole("textbox", { name: "Most tokens" });
     await most.fill("0");
     await page.getByText("Most tokens must be at least 1.").waitFor();
     await most.fill("12");

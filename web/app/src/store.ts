@@ -371,7 +371,15 @@ export function dismiss(id: number): void {
 
 /** Reads what was kept, before anything is shown. */
 export async function restore(): Promise<void> {
-  const list = await all<Conversation>("conversations").catch(() => []);
+  const list = await all<Conversation>("conversations").catch((): Conversation[] => []);
+  // What the page before this one had no time to put into the database.
+  for (const c of loadJSON<Conversation[]>("late") ?? []) {
+    const at = list.findIndex((x) => x.id === c.id);
+    if (at < 0) list.push(c);
+    else if (list[at]!.updated <= c.updated) list[at] = c;
+    put("conversations", c.id, c).catch(() => {});
+  }
+  save("late", null);
   batch(() => {
     // An answer that was being written when the page was closed ended there.
     const ended = list.map((c) => ({
@@ -388,6 +396,9 @@ export async function restore(): Promise<void> {
   if (await volatile()) toast("This browser keeps nothing for this page: export what you want to keep.", "error");
   addEventListener("pagehide", () => {
     leave();
+    // A write that begins now may never end; this one is done when it returns.
+    const late = [...dirty].map((id) => (id === conversation.value.id ? conversation.value : conversations.value.find((c) => c.id === id))).filter((c) => c && !empty(c));
+    if (late.length > 0) save("late", JSON.stringify(late));
     flush();
   });
 }

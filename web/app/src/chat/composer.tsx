@@ -30,7 +30,8 @@ export function Composer() {
     { keys: "/", text: "Type a message", run: () => field.current?.focus() },
   ]));
   useEffect(() => {
-    if (matchMedia("(hover: hover)").matches) field.current?.focus();
+    // Who goes from tab to tab by the arrows stays there.
+    if (matchMedia("(hover: hover)").matches && !document.activeElement?.matches("[role=tab]:focus-visible")) field.current?.focus();
   }, [c.id]);
   return (
     <form class="composer" onSubmit={(e) => { e.preventDefault(); sendPrompt(); }}>
@@ -45,7 +46,8 @@ export function Composer() {
             } else if (e.key === "ArrowUp" && text === "" && editLast()) e.preventDefault();
           }}
         />
-        {run ? <IconButton class="send" icon="stop" label="Stop" onClick={() => run.stop()} /> : <IconButton class="send" icon="send" label="Send" type="submit" disabled={!text.trim()} />}
+        {/* The keys keep a click on Stop from submitting with the button that takes its place. */}
+        {run ? <IconButton key="stop" class="send" icon="stop" label="Stop" onClick={() => run.stop()} /> : <IconButton key="send" class="send" icon="send" label="Send" type="submit" disabled={!text.trim()} />}
       </div>
       <p class="composer-note">
         {words.length > 0 ? <><span class="offscreen">Will be asked for with </span>{words.map((w) => <span key={w} class="setting-tag">{w}</span>)}</> : <span>As the model is: no utility noise, no focus.</span>}
