@@ -66,7 +66,7 @@ describe("the dials", options, () => {
     await say.ask(question);
     await say.done();
     assert.equal(sent[0].max_completion_tokens, 12);
-    await say.last.getByText(/12 tokens/).waitFor();
+    await say.last.getByText(/^12 tokens/).waitFor();
     clean();
     await context.close();
   });
@@ -160,7 +160,7 @@ describe("the dials", options, () => {
     const first = await detail.innerText();
     await page.keyboard.press("ArrowRight");
     await until(async () => (await detail.innerText()) !== first, "the next token is told");
-    assert.equal(await tokens.getByRole("option", { selected: true }).getAttribute("data-i"), "1");
+    await until(async () => (await tokens.getByRole("option", { selected: true }).getAttribute("data-i")) === "1", "it is the second");
     await detail.getByRole("columnheader", { name: /before.*after/s }).waitFor();
     for (const by of ["Flips", "Focus", "Probability"]) await page.getByRole("radio", { name: by }).check({ force: true });
     assert.deepEqual(await violations(page), []);

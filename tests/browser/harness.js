@@ -106,7 +106,7 @@ export async function open(browser, url, { tab = "", width = 1440, height = 900,
   const bad = [];
   page.on("pageerror", (error) => bad.push(`error: ${error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error" && !allow.some((a) => a.test(message.text()))) bad.push(`console: ${message.text()}`);
+    if (message.type() === "error" && !allow.some((a) => a.test(message.text()))) bad.push(`console: ${message.text()} ${message.location().url}`);
   });
   page.on("dialog", (dialog) => {
     bad.push(`dialog: ${dialog.message()}`);

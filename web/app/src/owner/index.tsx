@@ -74,7 +74,7 @@ export function Failure({ of, what }: { of: Resource<unknown>; what: string }) {
   const error = of.error.value;
   if (!error) return null;
   return (
-    <p class="failure" role="alert">
+    <p class="owner-failure" role="alert">
       <Icon name="warning" size={16} /><span>{what} cannot be {of.data.value === null ? "shown" : "brought up to date"}: {error.message}</span>
       <Button small icon="retry" onClick={() => void of.load()}>Try again</Button>
     </p>

@@ -50,7 +50,7 @@ export function KeyForm({ first, onClose, onMade }: { first: boolean; onClose: (
           <input type="text" value={typed.name} onInput={(e) => set({ name: e.currentTarget.value })} placeholder="whom it is for" maxLength={200} autocomplete="off" autofocus aria-invalid={tried && problems.name ? "true" : undefined} />
         </Field>
         <Switch label="Administers the server" checked={typed.admin} onChange={(admin) => set({ admin })} hint="It opens this page and all under /admin." />
-        {first && !typed.admin && <p class="note"><Icon name="warning" size={16} /><span>From the first key on, every request needs one. Without an administrator's, this page stays closed until one is made with <code>aim keys create --admin</code>.</span></p>}
+        {first && !typed.admin && <p class="owner-note"><Icon name="warning" size={16} /><span>From the first key on, every request needs one. Without an administrator's, this page stays closed until one is made with <code>aim keys create --admin</code>.</span></p>}
         <div class="field">
           <Field label="Tiers" hint="Names, or patterns such as smollm2-*. Nothing is all.">
             <input type="text" class="mono" value={typed.models} onInput={(e) => set({ models: e.currentTarget.value })} placeholder="all" autocomplete="off" spellcheck={false} />
@@ -81,7 +81,7 @@ export function KeyForm({ first, onClose, onMade }: { first: boolean; onClose: (
           </Field>
         </fieldset>
         <Switch label="May lower utility" checked={typed.lowerUtility} onChange={(lowerUtility) => set({ lowerUtility })} hint="Requests may ask for less quality than their tier imposes, never for more." />
-        {failed && <p class="failure" role="alert"><Icon name="warning" size={16} /><span>No key was made: {failed.message}</span></p>}
+        {failed && <p class="owner-failure" role="alert"><Icon name="warning" size={16} /><span>No key was made: {failed.message}</span></p>}
       </form>
     </Dialog>
   );

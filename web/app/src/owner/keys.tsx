@@ -93,7 +93,7 @@ export function Secret({ of: k }: { of: Key & { secret: string } }) {
         <input class="mono" type="text" readOnly value={k.secret} aria-label="Secret" spellcheck={false} onFocus={(e) => e.currentTarget.select()} onCopy={() => setTaken(true)} />
         <span onClick={() => setTaken(true)}><CopyButton text={() => k.secret} label="Copy the key" /></span>
       </div>
-      {first && <p class="note"><Icon name="info" size={16} /><span>From this key on, every request needs one.{k.grant.admin ? "" : " It may not administer the server: make one that may with aim keys create --admin."}</span></p>}
+      {first && <p class="owner-note"><Icon name="info" size={16} /><span>From this key on, every request needs one.{k.grant.admin ? "" : " It may not administer the server: make one that may with aim keys create --admin."}</span></p>}
       {warned && !taken && <p class="problem" role="alert">The key was not copied yet. Without a copy it is lost, and you would have to make another.</p>}
     </Dialog>
   );

@@ -63,7 +63,7 @@ function TierCard({ tier: t, curve, run, measure, blocked }: { tier: Tier; curve
         <span class={`state ${t.loaded ? "ok" : ""}`}>{t.loaded ? "loaded" : "not loaded"}</span>
       </header>
       {t.base && t.base !== t.id && <p class="hint">made of {t.base}</p>}
-      <dl class="facts">
+      <dl class="tier-facts">
         <div><dt>Level</dt><dd>{t.level !== null ? t.level.toFixed(2) : t.sigma === 0 && t.loaded ? "1.00" : "–"}</dd></div>
         <div><dt><abbr title="standard deviation of the noise, in logits">σ</abbr></dt><dd>{few(t.sigma)}</dd></div>
       </dl>
