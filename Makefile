@@ -79,7 +79,7 @@ cuda: deps ## build the CUDA back end into lib/ollama, where bin/aim finds it; C
 	@echo "it is in lib/ollama, where bin/aim looks; bin/aim doctor says whether it finds a GPU"
 
 .PHONY: test
-test: test-go race test-llama test-e2e test-browser ## run all tests
+test: test-go race test-web test-llama test-e2e test-browser ## run all tests
 
 .PHONY: test-go
 test-go: deps services vet-darwin ## test the pure Go packages, without a C compiler

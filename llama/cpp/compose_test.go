@@ -322,7 +322,7 @@ func leaves(prefix string, s reflect.Type) (list []string) {
 		if inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
-		if inner.Kind() != reflect.Struct {
+		if inner.Kind() != reflect.Struct || inner == reflect.TypeFor[time.Time]() {
 			list = append(list, name)
 			continue
 		}

@@ -315,6 +315,9 @@ var unclaimed = map[string]string{
 	"CacheDomain":     "it decides what is computed, not what comes of it; llama.TestCacheNextTurn",
 	"Predicted":       "it decides what is computed, not what comes of it; llama.TestGuessesChangeNothing",
 	"Group":           "it decides when, not what; llama.TestTurns",
+	"Weight":          "it decides when, not what; llama.TestTurnsByShare",
+	"Patience":        "it decides whether, not what; llama.TestTimesUp",
+	"Deadline":        "it decides whether, not what; llama.TestTimesUp",
 	"NoAnswer":        "there is no answer to compose with; llama.TestNoAnswer",
 	"Params.Observer": "every case is observed",
 }
