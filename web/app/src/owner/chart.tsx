@@ -75,7 +75,7 @@ export function Chart({ x, series, summary, height = 150, time, format, formatX,
         { ...axis, size: 26, gap: 4, space: 60, values: (_, ticks) => ticks.map(formatX), ...(time === "days" ? { incrs: [1, 2, 7, 14, 61].map((n) => n * 86_400) } : {}) },
         { ...axis, size: 52, gap: 6, space: 34, values: (_, ticks) => ticks.map(format) },
       ],
-      series: [{}, ...series.map((s) => drawn(s, colour(s.color, within), series.length === 1))],
+      series: [{}, ...series.map((s) => drawn(s, colour(s.color, within), series.filter((o) => !o.draw || o.draw === "line").length === 1))],
       hooks: { setCursor: [(u) => setAt(u.cursor.idx ?? null)] },
     }, data, within);
     plot.current = made;
