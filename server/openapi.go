@@ -23,6 +23,9 @@ func (s *Server) document() map[string]any {
 	d := &document{schemas: schema{}}
 	paths := map[string]any{}
 	for _, r := range s.routes() {
+		if r.when != nil && !r.when() {
+			continue
+		}
 		path := wildcard.ReplaceAllString(r.path, "{$1}")
 		item, ok := paths[path].(map[string]any)
 		if !ok {
