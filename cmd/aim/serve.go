@@ -67,7 +67,7 @@ Requests need an API key as soon as there is one (` + "`aim keys create`" + `); 
 On SIGTERM or Ctrl-C no new requests are taken, running answers get --drain-timeout to finish, then the server ends;
 a second signal ends it at once.`,
 		Example: `  aim serve
-  aim serve --model SmolLM2-135M-Instruct.Q4_1 --addr 0.0.0.0:8080 --slots 8
+  aim serve --model SmolLM2-135M-Instruct.Q4_1 --addr 0.0.0.0:8080 --slots 8   # for others once there is a key
   aim serve --model ~/Downloads/model.gguf --ctx 8192 --level 0.9
   aim serve --config aim.yaml`,
 		Args: cobra.NoArgs,
