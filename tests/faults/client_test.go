@@ -85,7 +85,7 @@ func (c *client) ask(o *outcome, body string, pause time.Duration) {
 		o.err = err
 		return
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	var text bytes.Buffer
 	piece := make([]byte, 512)
 	for {
@@ -211,7 +211,7 @@ func (c *client) cut(o *outcome, text string) {
 		o.err = err
 		return
 	}
-	defer conn.Close() //nolint:errcheck // that is the point
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(tooLong))
 	_, _ = io.WriteString(conn, text)
 	if c.random.IntN(2) == 0 {
@@ -226,7 +226,7 @@ func (c *client) dawdle(o *outcome, text string) {
 		o.err = err
 		return
 	}
-	defer conn.Close() //nolint:errcheck // it is over
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(tooLong))
 	if _, err := io.WriteString(conn, text); err != nil {
 		o.err = err
@@ -239,7 +239,7 @@ func (c *client) dawdle(o *outcome, text string) {
 		}
 		return
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	body, _ := io.ReadAll(res.Body)
 	o.read(res, body)
 }
@@ -251,7 +251,7 @@ func (c *client) stare(o *outcome, body string) {
 		o.err = err
 		return
 	}
-	defer conn.Close() //nolint:errcheck // that is the point
+	defer conn.Close()
 	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	_ = conn.SetDeadline(time.Now().Add(tooLong))
 	_, _ = io.WriteString(conn, o.head(len(body))+body)

@@ -108,7 +108,7 @@ func (p *program) text(t *testing.T, model string) (status int, retry string) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, p.logged())
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)

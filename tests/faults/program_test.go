@@ -79,7 +79,7 @@ func launch(t *testing.T, dir, config string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close() //nolint:errcheck // the program has its own
+	defer log.Close()
 	p.log = log.Name()
 	p.cmd = exec.Command(binary(t), "serve", "--config", file) //nolint:noctx // kill ends it
 	p.cmd.Env = append(os.Environ(), "AIM_STATE_DIR="+dir)
@@ -181,7 +181,7 @@ func (p *program) profile(what string) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		p.t.Fatal(err)

@@ -85,26 +85,26 @@ func TestServicesGoAway(t *testing.T) {
 		l.run(secret, false)
 	}
 	l.run(rated, true)
-	l.passes("all is well", 200)
+	l.passes("all is well")
 	fresh := "aim-" + strings.Repeat("y", 43) // never seen
 	for range pick(1, 3) {
 		postgres.Stop(t)
-		l.passes("PostgreSQL is away", 200)
+		l.passes("PostgreSQL is away")
 		if status, text := s.post(t, fresh, chatPath, little); status != http.StatusServiceUnavailable || !strings.Contains(text, "accounts_unavailable") {
 			t.Errorf("a key that nobody can tell about: status %d, %s", status, text)
 		}
 		postgres.Restart(t)
-		l.passes("PostgreSQL is back", 200)
+		l.passes("PostgreSQL is back")
 		redis.kill()
-		l.passes("Redis is away", 200)
+		l.passes("Redis is away")
 		redis.start(t)
-		l.passes("Redis is back", 200)
+		l.passes("Redis is back")
 		postgres.Stop(t)
 		redis.kill()
-		l.passes("both are away", 200)
+		l.passes("both are away")
 		postgres.Restart(t)
 		redis.start(t)
-		l.passes("both are back", 200)
+		l.passes("both are back")
 	}
 	took := l.end()
 	eventually(t, "all is in the database", func() bool {
@@ -168,8 +168,9 @@ func (l *load) run(secret string, rated bool) {
 	})
 }
 
-// passes waits until so many more were answered, and some time has passed in which others may fail.
-func (l *load) passes(when string, n int64) {
+// passes waits until 200 more were answered, and some time has passed in which others may fail.
+func (l *load) passes(when string) {
+	const n = 200
 	l.t.Helper()
 	before, began := l.answered.Load(), time.Now()
 	least := time.Duration(pick(100, 2000)) * time.Millisecond

@@ -48,7 +48,7 @@ func (p *program) stream(body string, begun func()) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(res.Body, first); err != nil {
 		return "", err

@@ -233,7 +233,7 @@ func ask(url, secret, path, body string) (status int, text string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
 	return res.StatusCode, string(data), err
 }
@@ -257,12 +257,12 @@ func records(t testing.TB, dsn string) (rows map[row]int, total int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // it was read
+	defer db.Close()
 	list, err := db.QueryContext(t.Context(), `SELECT key_id, endpoint, status, code, prompt_tokens, completion_tokens FROM aim_usage`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer list.Close() //nolint:errcheck // Err says it
+	defer list.Close()
 	rows = map[row]int{}
 	for list.Next() {
 		var r row
