@@ -5,57 +5,19 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"aim/internal/account"
+	"aim/internal/testdisk"
 )
 
-const insideVariable = "AIM_LEDGER_MOUNTS"
-
-// onSmallDisk runs a test with the folder of a small file system, and with a function that enlarges it. It does so in a process whose mounts are
-// its own, so that none is left behind.
+// onSmallDisk runs a test on a disk that is soon full, and can be enlarged.
 func onSmallDisk(t *testing.T, f func(dir string, enlarge func())) {
 	t.Helper()
-	if os.Getenv(insideVariable) == "" {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
-		cmd.WaitDelay = time.Second
-		cmd.Env = append(os.Environ(), insideVariable+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-		if uid := os.Getuid(); uid != 0 {
-			cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
-			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-			cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-		}
-		out, err := cmd.CombinedOutput()
-		switch {
-		case errors.Is(err, os.ErrPermission):
-			t.Skip("this machine lets us mount nothing: run the test as root, or allow user namespaces")
-		case err != nil:
-			t.Fatalf("%v\n%s", err, out)
-		}
-		t.Logf("%s", out)
-		return
-	}
-	dir := t.TempDir()
-	if err := syscall.Mount("small", dir, "tmpfs", 0, "size=3m"); errors.Is(err, os.ErrPermission) {
-		t.Skip("this machine lets us mount nothing")
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	f(dir, func() {
-		if err := syscall.Mount("small", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
-			t.Fatal(err)
-		}
-	})
+	out := testdisk.Small(t, 3, time.Minute, func(dir string, resize func(mib int)) { f(dir, func() { resize(64) }) })
+	t.Logf("%s", out)
 }
 
 func TestFullDisk(t *testing.T) {

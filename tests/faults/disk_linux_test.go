@@ -2,61 +2,27 @@ package faults
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"aim/internal/account"
+	"aim/internal/testdisk"
 )
 
-// insideVariable is set in a process whose mounts are its own.
-const insideVariable = "AIM_FAULTS_MOUNTS"
-
-// onSmallDisk runs a test with the folder of a small file system, in a process whose mounts are its own, so that none is left behind. What it prints
-// of figures is noted here.
+// onSmallDisk runs a test on a disk that is soon full, in another process. What that prints of figures is noted here.
 func onSmallDisk(t *testing.T, section string, f func(dir string)) {
 	t.Helper()
-	if os.Getenv(insideVariable) != "" {
-		dir := t.TempDir()
-		if err := syscall.Mount("small", dir, "tmpfs", 0, "size=16m"); errors.Is(err, os.ErrPermission) {
-			t.Skip("this machine lets us mount nothing")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := syscall.Unmount(dir, 0); err != nil {
-				t.Error(err)
-			}
-		})
+	out := testdisk.Small(t, 16, 2*time.Minute, func(dir string, _ func(int)) {
 		f(dir)
 		fmt.Print(lines(section))
-		return
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=120s")
-	cmd.WaitDelay = time.Second
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if uid := os.Getuid(); uid != 0 {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		t.Skip("this machine lets us mount nothing: run the test as root, or allow user namespaces")
-	case err != nil:
-		t.Fatalf("%v\n%s", err, out)
-	}
+	})
 	for line := range bytes.Lines(out) {
 		if what, value, ok := strings.Cut(strings.TrimSpace(strings.TrimPrefix(string(line), "figure: ")), "\t"); ok && strings.HasPrefix(string(line), "figure: ") {
 			figure(section, what, "%s", value)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"aim/internal/testdisk"
 )
 
 // full says that the long version runs.
@@ -43,7 +45,7 @@ func figure(section, what, format string, args ...any) {
 func TestMain(m *testing.M) {
 	began := time.Now()
 	code := m.Run()
-	if os.Getenv(insideVariable) == "" && full() {
+	if !testdisk.Inside() && full() {
 		text := table()
 		fmt.Print("\n", text)
 		if path := os.Getenv("AIM_FAULTS_DOC"); path != "" && code == 0 && len(figures.sections) > 5 { // not of a part

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package faults
-
-const insideVariable = "AIM_FAULTS_MOUNTS"
