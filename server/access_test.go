@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -84,26 +83,6 @@ func (b *book) records() []account.Usage {
 func (s *site) as(t testing.TB, secret, method, path, body string) response {
 	t.Helper()
 	return s.with(t, method, path, body, "Authorization", "Bearer "+secret)
-}
-
-// with sends a request with a header.
-func (s *site) with(t testing.TB, method, path, body, name, value string) response {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set(name, value)
-	res, err := s.Client().Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	data, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response{res.StatusCode, res.Header, string(data)}
 }
 
 // leave sends a request with an API key and leaves after the first byte of the answer.

@@ -172,9 +172,18 @@ type response struct {
 // do sends a request without caring for its content type.
 func (s *site) do(t testing.TB, method, path, body string) response {
 	t.Helper()
+	return s.with(t, method, path, body)
+}
+
+// with sends a request with headers: names and values by turns.
+func (s *site) with(t testing.TB, method, path, body string, headers ...string) response {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := s.Client().Do(req)
 	if err != nil {

@@ -204,30 +204,37 @@ func (o *outcome) head(length int) string {
 		o.path, o.key.secret, o.id, length)
 }
 
-// cut sends a part of a request and hangs up, sometimes without a word.
-func (c *client) cut(o *outcome, text string) {
+// dial opens a connection for as long as anything may take, nil where that fails, which the outcome tells.
+func (c *client) dial(o *outcome) *net.TCPConn {
 	conn, err := net.Dial("tcp", c.addr) //nolint:noctx // on loopback
 	if err != nil {
 		o.err = err
+		return nil
+	}
+	_ = conn.SetDeadline(time.Now().Add(tooLong))
+	return conn.(*net.TCPConn)
+}
+
+// cut sends a part of a request and hangs up, sometimes without a word.
+func (c *client) cut(o *outcome, text string) {
+	conn := c.dial(o)
+	if conn == nil {
 		return
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(tooLong))
 	_, _ = io.WriteString(conn, text)
 	if c.random.IntN(2) == 0 {
-		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.SetLinger(0)
 	}
 }
 
 // dawdle sends a part of a request and waits what becomes of it: an answer, or the end of the connection.
 func (c *client) dawdle(o *outcome, text string) {
-	conn, err := net.Dial("tcp", c.addr) //nolint:noctx // on loopback
-	if err != nil {
-		o.err = err
+	conn := c.dial(o)
+	if conn == nil {
 		return
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(tooLong))
 	if _, err := io.WriteString(conn, text); err != nil {
 		o.err = err
 		return
@@ -246,14 +253,12 @@ func (c *client) dawdle(o *outcome, text string) {
 
 // stare asks for a stream and reads nothing of it until the server gives up.
 func (c *client) stare(o *outcome, body string) {
-	conn, err := net.Dial("tcp", c.addr) //nolint:noctx // on loopback
-	if err != nil {
-		o.err = err
+	conn := c.dial(o)
+	if conn == nil {
 		return
 	}
 	defer conn.Close()
-	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	_ = conn.SetDeadline(time.Now().Add(tooLong))
+	_ = conn.SetReadBuffer(4 << 10)
 	_, _ = io.WriteString(conn, o.head(len(body))+body)
 	time.Sleep(2 * patience)
 }
