@@ -27,6 +27,14 @@ func (e *Engine) Slots() []SlotStats {
 	return slices.Clone(e.slots.list)
 }
 
+// Occupancy is how many tokens are in the KV cache, those of former answers included, and for how many it has room.
+func (e *Engine) Occupancy() (used, cells int) {
+	for _, slot := range e.Slots() {
+		used += slot.Cached
+	}
+	return used, (e.cfg.Slots + e.cfg.Parked) * e.cfg.Context
+}
+
 // publish replaces what is told about the slots.
 func (s *slots) publish(running []*sequence, held []*prefix) {
 	s.mu.Lock()

@@ -104,11 +104,9 @@ func (r *recent) rates(now time.Time, engines []*served) (list []liveEngine) {
 	defer r.mu.Unlock()
 	passed, next := now.Sub(r.at).Seconds(), map[*llama.Engine]computed{}
 	for _, m := range engines {
-		stats, size := m.Engine.Stats(), m.Engine.Config()
-		e := liveEngine{Name: m.base(), Slots: stats.Slots, Busy: stats.Busy, Queued: stats.Queued, Cells: (size.Slots + size.Parked) * size.Context}
-		for _, slot := range m.Engine.Slots() {
-			e.Used += slot.Cached
-		}
+		stats := m.Engine.Stats()
+		e := liveEngine{Name: m.base(), Slots: stats.Slots, Busy: stats.Busy, Queued: stats.Queued}
+		e.Used, e.Cells = m.Engine.Occupancy()
 		next[m.Engine] = computed{stats.PromptTokens, stats.CompletionTokens}
 		if before, ok := r.last[m.Engine]; ok && passed > 0 {
 			e.TokensPerSecond = float64(stats.CompletionTokens-before.completion) / passed

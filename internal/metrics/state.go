@@ -142,11 +142,8 @@ func (s *state) collectEngines(to chan<- prometheus.Metric) {
 }
 
 func read(e Engine, now time.Time) *reading {
-	cfg := e.Config()
-	r := &reading{Stats: e.Stats(), cells: (cfg.Slots + cfg.Parked) * cfg.Context, stalled: e.Stalled(now)}
-	for _, slot := range e.Slots() {
-		r.used += slot.Cached
-	}
+	r := &reading{Stats: e.Stats(), stalled: e.Stalled(now)}
+	r.used, r.cells = e.Occupancy()
 	return r
 }
 
