@@ -314,6 +314,17 @@ export class EventParser {
   }
 }
 
+/** Waits, before a request is made again. It fails as a request does where the signal stops it. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(new DOMException("stopped", "AbortError"));
+    }, { once: true });
+  });
+}
+
 /** The models that the caller may use. */
 export async function listModels(signal?: AbortSignal): Promise<Model[]> {
   const list = await call<{ data: Model[] }>("/v1/models", signal ? { signal } : {});

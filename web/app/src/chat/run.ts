@@ -1,6 +1,6 @@
 // Answers while they are written: each runs by itself, also while another conversation is shown.
 import { signal, type Signal } from "@preact/signals";
-import { ApiError, aborted, stream, type ChatRequest, type Chunk, type Report, type StepReport, type TokenLogprob } from "../api";
+import { ApiError, aborted, pause, stream, type ChatRequest, type Chunk, type Report, type StepReport, type TokenLogprob } from "../api";
 import { addNode, aimOf, card, conversation, conversations, draft, joinSteps, messagesOf, preset, requestFor, saveSteps, toast, trouble, updateConversation, connect, keyDialog } from "../store";
 import { change, children, choose, lineage, newId, path, prune, type Conversation, type Failure, type Node, type Stats } from "./tree";
 
@@ -182,16 +182,6 @@ async function another(r: Run, error: unknown, request: ChatRequest, signal: Abo
     return request;
   }
   return null;
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("stopped", "AbortError"));
-    }, { once: true });
-  });
 }
 
 function take(r: Run, p: Progress, chunk: Chunk): void {

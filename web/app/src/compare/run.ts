@@ -1,6 +1,6 @@
 // Runs that are shown side by side: each column is an answer that streams in, from a request of its own or as a choice of a shared one.
 import { signal } from "@preact/signals";
-import { aborted, ApiError, stream, type ChatRequest, type ChoiceReport, type TokenLogprob } from "../api";
+import { aborted, ApiError, pause, stream, type ChatRequest, type ChoiceReport, type TokenLogprob } from "../api";
 
 export interface Column {
   key: string;
@@ -149,16 +149,6 @@ export class Run {
     this.columns.value = { ...this.columns.value, ...Object.fromEntries(this.changed) };
     this.changed.clear();
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("stopped", "AbortError"));
-    }, { once: true });
-  });
 }
 
 /** Tokens that a column has, as far as is known. */
