@@ -13,7 +13,6 @@ import (
 	"aim/internal/edge"
 	"aim/internal/ledger"
 	"aim/internal/limit"
-	"aim/internal/state"
 	"aim/server"
 )
 
@@ -28,12 +27,9 @@ type accounts struct {
 
 // openAccounts opens the database, and the limits that replicas share.
 func openAccounts(ctx context.Context, c *config.Config, log *slog.Logger) (*accounts, error) {
-	dir := c.StateDir
-	if dir == "" {
-		var err error
-		if dir, err = state.Dir(); err != nil {
-			return nil, err
-		}
+	dir, err := stateFolder(c.StateDir)
+	if err != nil {
+		return nil, err
 	}
 	dsn, err := c.Accounts.DatabaseDSN()
 	if err != nil {

@@ -32,17 +32,17 @@ type gauge struct {
 }
 
 func newGauge(e *engine, o engineOptions, log *slog.Logger, progress func(float64)) (*gauge, error) {
-	dir, err := o.stateFolder()
+	dir, err := stateFolder(o.stateDir)
 	if err != nil {
 		return nil, err
 	}
 	return &gauge{engine: e, variant: e.variants[0], store: calibrate.Store{Dir: dir}, log: log, streams: e.Config().Slots, progress: progress}, nil
 }
 
-// stateFolder is the folder for state.
-func (o *engineOptions) stateFolder() (string, error) {
-	if o.stateDir != "" {
-		return o.stateDir, nil
+// stateFolder is the folder for state: the one given, or the default where that is "".
+func stateFolder(given string) (string, error) {
+	if given != "" {
+		return given, nil
 	}
 	return state.Dir()
 }

@@ -229,7 +229,7 @@ func need(n models.Need) doctor.Need {
 
 // examineState looks at the state folder without making anything that stays.
 func (o *engineOptions) examineState(r *doctor.Report) error {
-	dir, err := o.stateFolder()
+	dir, err := stateFolder(o.stateDir)
 	if err != nil {
 		return err
 	}

@@ -193,11 +193,7 @@ func (o *engineOptions) check() error {
 }
 
 func (o *engineOptions) find() (string, error) {
-	dir, err := models.Folder()
-	if err != nil {
-		return "", err
-	}
-	path, err := models.Find(dir, o.model)
+	path, err := modelPath(o.model)
 	var missing *models.NotFoundError
 	if errors.As(err, &missing) && len(missing.Have) == 0 {
 		return "", fmt.Errorf("%w; `make model` fetches a small one", err)
@@ -209,7 +205,7 @@ func (o *engineOptions) secret() ([]byte, error) {
 	if o.secretFile != "" {
 		return state.SecretFile(o.secretFile)
 	}
-	dir, err := o.stateFolder()
+	dir, err := stateFolder(o.stateDir)
 	if err != nil {
 		return nil, err
 	}

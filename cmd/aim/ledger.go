@@ -18,7 +18,6 @@ import (
 
 	"aim/internal/account"
 	"aim/internal/ledger"
-	"aim/internal/state"
 	"aim/server"
 )
 
@@ -85,10 +84,8 @@ func (o *ledgerFlags) where() (dsn, dir string, err error) {
 		}
 		dsn, dir = cmp.Or(dsn, configured.Reveal()), cmp.Or(dir, c.StateDir)
 	}
-	if dir == "" {
-		if dir, err = state.Dir(); err != nil {
-			return "", "", err
-		}
+	if dir, err = stateFolder(dir); err != nil {
+		return "", "", err
 	}
 	return databaseAt(dsn, dir), dir, nil
 }

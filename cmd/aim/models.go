@@ -45,11 +45,7 @@ names are replaced. The tokenizers of Llama, Gemma 3, Qwen 2, SmolLM and GPT-2, 
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeModelThenFolder,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := models.Folder()
-			if err != nil {
-				return err
-			}
-			path, err := models.Find(dir, args[0])
+			path, err := modelPath(args[0])
 			if err != nil {
 				return err
 			}
@@ -67,6 +63,15 @@ func completeModelThenFolder(cmd *cobra.Command, args []string, prefix string) (
 		return completeModels(cmd, args, prefix)
 	}
 	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+// modelPath is the path of a model, named as [models.Find] takes it.
+func modelPath(name string) (string, error) {
+	dir, err := models.Folder()
+	if err != nil {
+		return "", err
+	}
+	return models.Find(dir, name)
 }
 
 // listModels writes a table of the models in a folder.

@@ -14,7 +14,6 @@ import (
 
 	"aim/internal/calibrate"
 	"aim/internal/optimize"
-	"aim/internal/state"
 	"aim/models"
 )
 
@@ -34,12 +33,11 @@ of it, and what aim calibrate measured. Files elsewhere are not touched. It asks
 			if err != nil {
 				return err
 			}
-			if stateDir == "" {
-				if stateDir, err = state.Dir(); err != nil {
-					return err
-				}
+			kept, err := stateFolder(stateDir)
+			if err != nil {
+				return err
 			}
-			return deleteModels(streamsOf(cmd), dir, calibrate.Store{Dir: stateDir}, args, yes)
+			return deleteModels(streamsOf(cmd), dir, calibrate.Store{Dir: kept}, args, yes)
 		},
 	}
 	f := cmd.Flags()

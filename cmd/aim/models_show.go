@@ -35,11 +35,7 @@ machine, for so many conversations (--slots) of so many tokens each (--ctx).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			dir, err := models.Folder()
-			if err != nil {
-				return err
-			}
-			path, err := models.Find(dir, args[0])
+			path, err := modelPath(args[0])
 			if err != nil {
 				return err
 			}

@@ -32,11 +32,9 @@ func (o *secretFlags) path() (string, error) {
 	if c.SecretFile != "" {
 		return c.SecretFile, nil
 	}
-	dir := cmp.Or(o.stateDir, c.StateDir)
-	if dir == "" {
-		if dir, err = state.Dir(); err != nil {
-			return "", err
-		}
+	dir, err := stateFolder(cmp.Or(o.stateDir, c.StateDir))
+	if err != nil {
+		return "", err
 	}
 	return filepath.Join(dir, "secret"), nil
 }

@@ -7,7 +7,6 @@ import (
 
 	"aim/llama"
 	"aim/llama/cpp"
-	"aim/models"
 )
 
 // speculation says how answers are guessed ahead; the zero value guesses nothing.
@@ -73,11 +72,7 @@ func (o *engineOptions) speculate(e *engine, cfg *llama.Config) error {
 
 // openDraft loads a draft model beside an engine's model.
 func (o *engineOptions) openDraft(e *engine, name string) (llama.Drafter, error) {
-	dir, err := models.Folder()
-	if err != nil {
-		return nil, err
-	}
-	path, err := models.Find(dir, name)
+	path, err := modelPath(name)
 	if err != nil {
 		return nil, err
 	}
